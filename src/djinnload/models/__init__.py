@@ -1,0 +1,1 @@
+"""Named models: configurations, seeded weights, and how to build them."""

@@ -1,0 +1,1 @@
+"""A results directory, rendered: terminal, HTML, figures, tables."""

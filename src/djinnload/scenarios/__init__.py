@@ -1,0 +1,1 @@
+"""Scenario files: their grammar, how they are read, and the cells they mean."""

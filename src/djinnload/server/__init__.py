@@ -1,0 +1,1 @@
+"""The embedded reference server: the Djinn wire, real PyTorch models."""

@@ -1,0 +1,1 @@
+"""Servers as the run sees them: opened, called, closed."""
