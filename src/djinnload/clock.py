@@ -150,11 +150,11 @@ class RealClock:
 
 
 class _Timespec(ctypes.Structure):
-    _fields_ = (("sec", ctypes.c_long), ("nsec", ctypes.c_long))
+    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
 
 
 class _Itimerspec(ctypes.Structure):
-    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
 
 
 class _TimerFd:

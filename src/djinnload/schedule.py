@@ -1,7 +1,7 @@
 """Populations + pacers + seed → one ordered stream of session starts; pure.
 
-Offset 0 is the start of measure; warm-up starts have negative offsets and their own seed
-stream, so that the measured schedule never depends on the warm-up.
+Offset 0 is the start of measure; warm-up starts have negative offsets and their own
+seed stream, so that the measured schedule never depends on the warm-up.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -87,7 +87,7 @@ class Start(NamedTuple):
     source: int
     population: int
     user: int
-    index: int
+    session: int
     hints: Mapping[str, int]
 
 

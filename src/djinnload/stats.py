@@ -16,7 +16,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Turns(Struct, frozen=True):
     """The turns of one population of one cell whose phase is measure, in due order.
 
-    All arrays have shape ``(n,)``. Times are float64 ns; NaN where unknown or undefined.
+    All arrays have shape ``(n,)``. Times are float64 ns; NaN where unknown.
 
     Attributes:
         due_ns: int64; the first request's due.

@@ -96,7 +96,10 @@ _UNITS: dict[type, dict[str, Fraction]] = {
     Bandwidth: _BAND,
     Share: {"": Fraction(1), "%": Fraction(1, 100)},
 }
-_EXAMPLE = {
+_WHOLE: tuple[type, ...] = (Duration, Size)
+_POSITIVE: tuple[type, ...] = (Hz, Bandwidth)
+_AT_MOST_1: tuple[type, ...] = (Share,)
+_EXAMPLE: dict[type, str] = {
     Duration: "10ms, 1.5s, 2min",
     Hz: "20/s, 3/min",
     Size: "64MiB, 1GB",
@@ -125,21 +128,19 @@ def parse(kind: type[Q], value: object) -> Q:
     if unit not in table:
         raise _refuse(kind, value)
     scaled = number * table[unit]
-    if issubclass(kind, Hz | Bandwidth) and scaled <= 0:
-        raise ValueError(f"{value!r} must be greater than 0")
-    if scaled < 0:
-        raise ValueError(f"{value!r} must not be negative")
-    if issubclass(kind, Share) and scaled > 1:
+    low = scaled <= 0 if kind in _POSITIVE else scaled < 0
+    if low:
+        bound = "greater than 0" if kind in _POSITIVE else "not negative"
+        raise ValueError(f"{value!r} must be {bound}")
+    if kind in _AT_MOST_1 and scaled > 1:
         raise ValueError(f"{value!r} must be from 0 to 1, or from 0% to 100%")
-    return kind(round(scaled) if issubclass(kind, int) else float(scaled))
+    return kind(round(scaled) if kind in _WHOLE else float(scaled))
 
 
 def _split(kind: type, value: object) -> tuple[Fraction, str]:
-    if (
-        issubclass(kind, Share)
-        and isinstance(value, int | float)
-        and math.isfinite(value)
-    ):
+    if kind in _AT_MOST_1 and isinstance(value, int | float):
+        if isinstance(value, bool) or not math.isfinite(value):
+            raise _refuse(kind, value)
         return Fraction(value), ""
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if found is None:

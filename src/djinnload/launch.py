@@ -1,0 +1,128 @@
+"""Server processes that a run starts: booted, watched, and ended with the run.
+
+Only what was started here is ever stopped. A child that prints its ready line is asked
+which port it took; it dies with us, whatever kills us (`server` watches its parent).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+import anyio
+import anyio.abc
+import msgspec
+from msgspec import Struct
+
+from djinnload.errors import HostError
+
+__all__ = ("Child", "embedded", "tail")
+
+#: How long a server may take to end after SIGTERM before it is killed.
+PATIENCE_S = 5.0
+
+
+class Child(Struct):
+    """A server process of ours.
+
+    Attributes:
+        address: ``host:port`` that it listens on.
+        log: Where its output goes.
+    """
+
+    process: anyio.abc.Process
+    address: str
+    log: Path
+
+    @property
+    def alive(self) -> bool:
+        """Return whether the process is running."""
+        return self.process.returncode is None
+
+
+class _Ready(Struct):
+    host: str
+    port: int
+
+
+class _ReadyLine(Struct):
+    ready: _Ready
+
+
+@asynccontextmanager
+async def embedded(
+    environment: Mapping[str, str], log: Path, *, ready_s: float
+) -> AsyncIterator[Child]:
+    """Run the reference server as a child on a free loopback port.
+
+    Args:
+        environment: Its settings; added to ours.
+        log: Gets its stderr; created, with its folder.
+        ready_s: How long it may take until it listens.
+
+    Raises:
+        HostError: It ended, or said nothing, before it was ready; quotes its log.
+    """
+    command = [sys.executable, "-m", "djinnload", "serve", "--port", "0"]
+    command += ["--exit-with-parent"]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = await _open(command, environment, out)
+    try:
+        ready = await _ready(process, log, ready_s)
+        yield Child(process, f"{ready.host}:{ready.port}", log)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+async def _open(
+    command: list[str], environment: Mapping[str, str], out: IO[bytes]
+) -> anyio.abc.Process:
+    # A group of its own: Ctrl-C at the terminal is ours to handle, not the server's.
+    return await anyio.open_process(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=out,
+        env={**os.environ, **environment},
+        start_new_session=True,
+    )
+
+
+async def _ready(process: anyio.abc.Process, log: Path, ready_s: float) -> _Ready:
+    line = b""
+    with anyio.move_on_after(ready_s):
+        assert process.stdout is not None  # noqa: S101 - we asked for a pipe
+        async for chunk in process.stdout:
+            line += chunk
+            if b"\n" in line:
+                return msgspec.json.decode(line.split(b"\n")[0], type=_ReadyLine).ready
+        code = await process.wait()
+        reason = f"ended with exit code {code} before it was ready"
+        raise HostError(f"the reference server {reason}; its log {log}:\n{tail(log)}")
+    reason = f"was not ready within {ready_s:g} s"
+    raise HostError(f"the reference server {reason}; its log {log}:\n{tail(log)}")
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        with anyio.move_on_after(PATIENCE_S):
+            await process.wait()
+    if process.returncode is None:
+        process.kill()
+    await process.aclose()
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """Return the last *lines* of a log, indented; empty if there is none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
