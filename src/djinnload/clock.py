@@ -12,7 +12,7 @@ import time  # noqa: TID251 - the one place
 from collections.abc import Callable
 from heapq import heappop, heappush
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 __all__ = (
     "RealClock",
@@ -150,11 +150,11 @@ class RealClock:
 
 
 class _Timespec(ctypes.Structure):
-    _fields_ = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
+    _fields_: ClassVar = [("sec", ctypes.c_long), ("nsec", ctypes.c_long)]
 
 
 class _Itimerspec(ctypes.Structure):
-    _fields_ = [("interval", _Timespec), ("value", _Timespec)]
+    _fields_: ClassVar = [("interval", _Timespec), ("value", _Timespec)]
 
 
 class _TimerFd:
