@@ -1,8 +1,8 @@
 """Who may enter, who waits, who runs next: Djinn's policy; pure, reads no clock.
 
 A request is offered, waits in its queue, is picked when a slot is free, and finishes.
-Work conserving: no slot is free while a request waits. Nothing is pre-empted, nothing
-cancelled, no deadline looked at.
+Work conserving: no slot is free while a request waits. What runs is never interrupted,
+nothing is cancelled, no deadline looked at.
 """
 
 import math
