@@ -1,0 +1,148 @@
+"""A scenario → what a run of it would do, for ``djinnload check``; opens nothing."""
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+from msgspec import Struct, structs
+
+from djinnload.plan import CellPlan, Workshop, plan
+from djinnload.scenarios import rates
+from djinnload.scenarios.cells import cells
+from djinnload.scenarios.load import Scenario
+from djinnload.scenarios.schema import Population as Declared
+from djinnload.schedule import Population
+from djinnload.spi import Model, Outcome, Reply, Session
+
+__all__ = ("Description", "Expected", "describe")
+
+#: Requests after which a session that is rehearsed counts as endless.
+_REHEARSED = 100_000
+
+
+class Expected(Struct, frozen=True):
+    """What a population will do in one cell, as far as it can be said beforehand.
+
+    Attributes:
+        loop: ``open`` or ``closed``.
+        rate: As in the scenario, such as ``0.2 of capacity × 1.1``; empty if closed or
+            if the process has no single rate.
+        sessions: Mean number due in measure; None if it depends on the server.
+        requests: Of one session that is answered at once; None if it cannot be told.
+        nbytes: Of the inputs of one such session; None if it cannot be told.
+    """
+
+    name: str
+    workload: str
+    qos_class: str
+    loop: str
+    users: int | None
+    rate: str
+    sessions: float | None
+    requests: int | None
+    nbytes: int | None
+    objectives: tuple[str, ...]
+
+
+class Description(Struct, frozen=True):
+    """What a run of a scenario would do.
+
+    Attributes:
+        cells: Ids in order.
+        populations: By arm.
+        seconds: Of warm-up and measure, all cells and calibration together.
+        grace_s: That may come on top, at most.
+        calibrated: Whether capacity is measured first.
+    """
+
+    scenario: str
+    cells: tuple[str, ...]
+    populations: Mapping[str, tuple[Expected, ...]]
+    models: tuple[Model, ...]
+    seconds: float
+    grace_s: float
+    calibrated: bool
+
+
+def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Description:
+    """Return what a run of *scenario* would do; plans every arm, opens nothing.
+
+    Args:
+        scenario: Rates "of capacity" stay symbolic.
+        arms: As of `cells`.
+
+    Raises:
+        ScenarioError: As `plan`.
+        PluginError: As `plan`.
+    """
+    order, workshop = cells(scenario, arms), Workshop()
+    pinned = scenario.calibrate.capacity
+    relative = any(rates.relative(p.arrival) for p in scenario.populations)
+    measured = relative and pinned is None
+    populations = {}
+    for cell in {cell.arm: cell for cell in reversed(order)}.values():
+        plain = cell.scenario.at_capacity(pinned or rates.NOMINAL)
+        planned = plan(structs.replace(cell, scenario=plain), workshop=workshop)
+        populations[cell.arm] = tuple(
+            _expected(planned, i, declared, symbolic=pinned is None)
+            for i, declared in enumerate(cell.scenario.populations)
+        )
+    runs = [cell.scenario.scenario for cell in order]
+    once = order[0].scenario.scenario.warmup + scenario.calibrate.time
+    # The mix and one user alone, each before the first cell and after the last.
+    calibration = 4 * once if measured else 0
+    return Description(
+        scenario=scenario.scenario.name,
+        cells=tuple(cell.id for cell in order),
+        populations=populations,
+        models=workshop.models,
+        seconds=(sum(r.warmup + r.duration for r in runs) + calibration) / 1e9,
+        grace_s=sum(r.grace for r in runs) / 1e9,
+        calibrated=measured,
+    )
+
+
+def _expected(
+    planned: CellPlan, index: int, declared: Declared, *, symbolic: bool
+) -> Expected:
+    pace = planned.paces[declared.name]
+    unknown = symbolic and rates.relative(declared.arrival)
+    seconds = planned.schedule.duration_ns / 1e9
+    offered = None if unknown else pace.offered_per_s
+    requests, nbytes = _rehearsed(planned.populations[index])
+    return Expected(
+        name=declared.name,
+        workload=str(declared.workload["use"]),
+        qos_class=declared.qos_class,
+        loop=pace.loop,
+        users=pace.users,
+        rate=_rate(planned.cell.scenario, declared),
+        sessions=None if offered is None else offered * seconds,
+        requests=requests,
+        nbytes=nbytes,
+        objectives=declared.objectives,
+    )
+
+
+def _rate(scenario: Scenario, declared: Declared) -> str:
+    rate = str((declared.arrival or {}).get("rate", ""))
+    load = scenario.scenario.load
+    return rate if load == 1 or not rates.relative(rate) else f"{rate} × {load:g}"
+
+
+def _rehearsed(population: Population) -> tuple[int | None, int | None]:
+    """Return requests and input bytes of one session whose replies hold nothing."""
+    session = population.session(Session(rng=Random(0)))  # a rehearsal draws anything
+    count = nbytes = 0
+    try:
+        request = next(session)
+        while count < _REHEARSED:
+            count += 1
+            nbytes += sum(tensor.nbytes for tensor in request.inputs.values())
+            request = session.send(Reply(Outcome.OK))
+    except StopIteration:
+        return count, nbytes
+    except Exception:  # noqa: BLE001 - it needs real answers; that is no fault
+        return None, None
+    finally:
+        session.close()
+    return None, None

@@ -1,0 +1,366 @@
+"""Whether a cell, and a run, can be trusted: one function a rule, all in a table.
+
+The thresholds are those of design.md section 12. A rule that does not apply to a cell
+is listed with why; one that found the cell unfit gives a void `Finding` whose message
+says what was seen and what to do. What the generator did is judged in
+`health_generator`, all cells together in `health_run`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import Struct, structs
+from scipy import stats as tests
+
+from djinnload import deciding, objective, stats
+from djinnload.findings import Finding, Found, accept, note, void
+from djinnload.health_generator import cpu, loop_stall
+from djinnload.health_run import (
+    calibration,
+    generator_limited,
+    judge_run,
+    no_contention,
+    unproven,
+)
+from djinnload.objective import undecided
+from djinnload.stats import Array, PopulationSamples, Requests
+from djinnload.units import SECOND, US, format_ns
+
+__all__ = (
+    "RULES",
+    "CellEvidence",
+    "Rule",
+    "calibration",
+    "generator_limited",
+    "judge_cell",
+    "judge_run",
+    "no_contention",
+    "not_applicable",
+    "undecided",
+    "unproven",
+)
+
+LATE_FLOOR_NS = 250 * US
+LATE_SHARE_OF_SERVICE = 0.05
+LATE_WITHOUT_OBJECTIVES = 0.01
+DELIVERED_WITHIN_NS = SECOND
+DELIVERED_SHARE = 0.98
+TREND_P = 0.01
+TREND_SHARE = 0.20
+TREND_BATCHES = 10
+#: A queue of a turn more or less is no trend, whatever its share.
+TREND_TURNS = 1.0
+
+
+class CellEvidence(Struct, frozen=True):
+    """All that the rules look at.
+
+    Attributes:
+        probes: Rows ``t_ns, source, device, name, value``; None: none were kept.
+        manifest: The cell's manifest.json.
+        calibration: calibration.json, or None where no rate was calibrated.
+    """
+
+    populations: dict[str, PopulationSamples]
+    probes: pa.Table | None
+    manifest: Mapping[str, Any]
+    calibration: Mapping[str, Any] | None = None
+
+    def plan(self, population: str) -> Mapping[str, Any]:
+        """Return what the manifest says about *population*; empty if nothing."""
+        found: Mapping[str, Any] = self.manifest.get("populations", {}).get(
+            population, {}
+        )
+        return found
+
+    @property
+    def open(self) -> list[PopulationSamples]:
+        """The populations whose arrivals wait for nobody."""
+        return [each for each in self.populations.values() if each.loop == "open"]
+
+    @property
+    def timed(self) -> list[PopulationSamples]:
+        """The populations whose requests have a time of their own to be sent at."""
+        return [
+            each
+            for each in self.populations.values()
+            if each.loop == "open" or self.plan(each.name).get("think")
+        ]
+
+    @property
+    def window_ns(self) -> tuple[int, int]:
+        """Begin and end of measure."""
+        window = self.manifest["window"]
+        return window["begin_ns"], window["end_ns"]
+
+    def probe(self, name: str) -> tuple[Array, Array]:
+        """Return times (int64 ns) and values (float64) of a generator probe in measure.
+
+        Samples up to a second outside are kept, so that a counter read each second
+        spans the window.
+        """
+        if self.probes is None:
+            return np.empty(0, np.int64), np.empty(0)
+        table = self.probes.filter(
+            pc.and_(
+                pc.equal(self.probes["source"].cast(pa.string()), "generator"),
+                pc.equal(self.probes["name"].cast(pa.string()), name),
+            )
+        )
+        times = np.asarray(table["t_ns"].to_numpy(), np.int64)
+        values = np.asarray(table["value"].to_numpy(), np.float64)
+        begin, end = self.window_ns
+        near = (times >= begin - SECOND) & (times <= end + SECOND)
+        order = np.argsort(times[near], kind="stable")
+        return times[near][order], values[near][order]
+
+
+class Rule(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        applies: Returns why it does not apply, empty if it does.
+        check: Yields findings, void ones with this code among them.
+        advice: What to do when it voids; ends each of its messages.
+    """
+
+    code: str
+    applies: Callable[[CellEvidence], str]
+    check: Callable[[CellEvidence], Found]
+    advice: str
+
+
+def judge_cell(
+    evidence: CellEvidence, *, accepted: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Return what all rules that apply found; accepted codes void nothing."""
+    found = [
+        _advised(finding, rule.advice)
+        for rule in RULES
+        if not rule.applies(evidence)
+        for finding in rule.check(evidence)
+    ]
+    return accept(found, accepted)
+
+
+def _advised(finding: Finding, advice: str) -> Finding:
+    if not finding.void:
+        return finding
+    return structs.replace(finding, message=f"{finding.message}; {advice}")
+
+
+def not_applicable(evidence: CellEvidence) -> dict[str, str]:
+    """Return the code of each rule that does not apply, and why."""
+    why = {rule.code: rule.applies(evidence) for rule in RULES}
+    return {code: reason for code, reason in why.items() if reason}
+
+
+def _late(evidence: CellEvidence) -> Found:
+    for samples in evidence.timed:
+        requests = samples.requests
+        lateness = requests.sent_ns - requests.ready_ns
+        lateness = lateness[np.isfinite(lateness)]
+        if not len(lateness):
+            continue
+        limit = _late_limit_ns(requests)
+        share = float((lateness > limit).mean())
+        allowed = _late_share(evidence, samples.name)
+        if share > allowed:
+            yield void(
+                "LATE",
+                f"{samples.name}: {100 * share:.2g}% of {len(lateness):,} requests "
+                f"were sent over {format_ns(limit)} late, {100 * allowed:.2g}% may be",
+                share,
+                samples.name,
+            )
+
+
+def _late_limit_ns(requests: Requests) -> float:
+    ok = requests.outcome == "ok"
+    service = (requests.done_ns - requests.sent_ns)[ok]
+    service = service[np.isfinite(service)]
+    median = float(np.median(service)) if len(service) else 0.0
+    return max(LATE_FLOOR_NS, LATE_SHARE_OF_SERVICE * median)
+
+
+def _late_share(evidence: CellEvidence, population: str) -> float:
+    """Return half of the smallest tail that an objective judges."""
+    texts = evidence.plan(population).get("objectives", ())
+    tails = [objective.parse(text).tail for text in texts]
+    judged = [tail for tail in tails if tail is not None]
+    return min(judged) / 2 if judged else LATE_WITHOUT_OBJECTIVES
+
+
+def _undelivered(evidence: CellEvidence) -> Found:
+    for samples in evidence.open:
+        delivered, cut = _delivered(samples.requests)
+        if evidence.manifest.get("interrupted"):
+            # What the user cut off says nothing about the generator.
+            delivered = delivered[~cut]
+        if not len(delivered):
+            continue
+        share = float(delivered.mean())
+        if share < DELIVERED_SHARE:
+            yield void(
+                "UNDELIVERED",
+                f"{samples.name}: {100 * share:.3g}% of {len(delivered):,} sessions "
+                "had their first request sent within 1 s and not timed out, "
+                f"{100 * DELIVERED_SHARE:.0f}% have to",
+                share,
+                samples.name,
+            )
+
+
+def _delivered(requests: Requests) -> tuple[Array, Array]:
+    """Return for each session's first request whether it got there, and was cancelled.
+
+    A request got there if it was sent within a second of ready and did not time out.
+    """
+    keys = np.column_stack((requests.user, requests.session)).astype(np.int64)
+    _, first = np.unique(keys, axis=0, return_index=True)
+    outcome = requests.outcome[first]
+    # NaN (never sent) compares false.
+    in_time = (requests.sent_ns - requests.ready_ns)[first] <= DELIVERED_WITHIN_NS
+    lost = (outcome == "dropped") | (outcome == "timeout")
+    # Admission is the server's answer: what it refuses was delivered.
+    return ((outcome == "refused") | in_time) & ~lost, outcome == "cancelled"
+
+
+def _dropped(evidence: CellEvidence) -> Found:
+    dropped = sum(int((s.requests.outcome == "dropped").sum()) for s in evidence.open)
+    dropped = max(dropped, int(evidence.manifest.get("dropped") or 0))
+    if dropped:
+        yield void("DROPPED", f"{dropped:,} requests were dropped at the cap", dropped)
+
+
+def _wrong(evidence: CellEvidence) -> Found:
+    for samples in evidence.populations.values():
+        checked, wrong = _checked(samples.requests)
+        if wrong:
+            yield void(
+                "WRONG",
+                f"{samples.name}: {wrong:,} of {checked:,} checked answers were wrong",
+                wrong,
+                samples.name,
+            )
+        elif checked:
+            bound = float(stats.clopper_pearson_upper(0, checked, deciding.CONFIDENCE))
+            yield note(
+                "verified",
+                f"{samples.name}: none of {checked:,} checked answers was wrong, so at "
+                f"most {100 * bound:.2g}% of all are (95%)",
+                bound,
+                samples.name,
+            )
+
+
+def _checked(requests: Requests) -> tuple[int, int]:
+    wrong = (requests.verified == False) | (requests.outcome == "wrong")  # noqa: E712
+    checked = wrong | (requests.verified == True)  # noqa: E712
+    return int(checked.sum()), int(wrong.sum())
+
+
+def _saturated(evidence: CellEvidence) -> Found:
+    for samples in evidence.open:
+        in_system = objective.parse_measure("in_system")
+        bins = deciding.series(in_system, samples)
+        if not len(bins):
+            continue
+        batches = bins.reshape(TREND_BATCHES, -1).mean(axis=1)
+        growth = _growth(batches)
+        if growth is None:
+            continue
+        begin, end = samples.window_ns
+        rate = growth / ((end - begin) / SECOND)
+        yield note(
+            "saturated",
+            f"{samples.name}: its queue grew by {rate:.3g} turns a second to about "
+            f"{batches[-1]:.0f}; throughput, growth and miss_rate stand, quantiles "
+            "grow with duration",
+            rate,
+            samples.name,
+        )
+
+
+def _growth(batches: Array) -> float | None:
+    """Return the fitted change over the window, or None where nothing grows.
+
+    Kendall's test finds the trend, the least-squares line says how large it is.
+    """
+    if np.ptp(batches) == 0:
+        return None
+    x = np.arange(len(batches))
+    tau = tests.kendalltau(x, batches)
+    change = float(np.polyfit(x, batches, 1)[0]) * len(batches)
+    least = max(TREND_SHARE * float(np.median(batches)), TREND_TURNS)
+    return change if tau.pvalue < TREND_P and change > least else None
+
+
+def _if_open(evidence: CellEvidence) -> str:
+    return "" if evidence.open else "no population is open"
+
+
+def _if_timed(evidence: CellEvidence) -> str:
+    if evidence.timed:
+        return ""
+    return "closed loops without think time send as soon as they can"
+
+
+def _if_probed(evidence: CellEvidence, name: str) -> str:
+    return "" if len(evidence.probe(name)[0]) else f"no {name} was recorded"
+
+
+def _if_checked(evidence: CellEvidence) -> str:
+    every: Iterable[PopulationSamples] = evidence.populations.values()
+    checked = any(_checked(samples.requests)[0] for samples in every)
+    return "" if checked else "no answer was checked"
+
+
+def _if_overloaded(evidence: CellEvidence) -> str:
+    if evidence.manifest.get("overload") != "expected":
+        return 'only where overload = "expected"'
+    return _if_open(evidence)
+
+
+RULES = (
+    Rule(
+        "LATE",
+        _if_timed,
+        _late,
+        "use a quieter host, more workers, precise = true or a lower rate",
+    ),
+    Rule(
+        "UNDELIVERED",
+        _if_open,
+        _undelivered,
+        "lower the rate, raise timeout, or check that the server accepts connections",
+    ),
+    Rule(
+        "DROPPED",
+        _if_open,
+        _dropped,
+        "raise max_in_flight, lower the rate, or set a timeout",
+    ),
+    Rule(
+        "LOOP_STALL",
+        lambda evidence: _if_probed(evidence, "loop_lag_ns"),
+        loop_stall,
+        "free the host, or move what the workload computes out of the loop",
+    ),
+    Rule(
+        "CPU",
+        lambda evidence: _if_probed(evidence, "cpu_ns"),
+        cpu,
+        "use more workers or a lower rate",
+    ),
+    Rule(
+        "WRONG",
+        _if_checked,
+        _wrong,
+        "find out what the server computed before you believe how fast it was",
+    ),
+    Rule("saturated", _if_overloaded, _saturated, "say so next to every quantile"),
+)

@@ -1,0 +1,211 @@
+"""Rules over all cells of a run: calibration, proof, contention, and the void table.
+
+UNDECIDED, the fourth, is `objective.undecided`: it needs the decisions alone.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from djinnload.findings import Finding, Found, accept, note, void
+from djinnload.units import MS
+
+if TYPE_CHECKING:
+    from djinnload.health import CellEvidence
+
+__all__ = (
+    "calibration",
+    "generator_limited",
+    "judge_run",
+    "no_contention",
+    "unproven",
+)
+
+CALIBRATION_SHARE = 0.25
+CONTENDED = 1.2
+#: A comparison needs contention only if its arms differ in one of these.
+POLICIES = ("policy",)
+
+
+def judge_run(
+    cells: "Sequence[CellEvidence]",
+    comparison: Mapping[str, Any] | None,
+    findings: Iterable[Finding] = (),
+    *,
+    accepted: Collection[str] = (),
+) -> tuple[Finding, ...]:
+    """Return what the rules over all cells found.
+
+    Args:
+        cells: Every complete cell.
+        comparison: ``comparison`` of the root manifest; None: arms are not compared.
+        findings: What `health.judge_cell` found in all cells.
+        accepted: Codes of ``--accept``.
+    """
+    found = list(calibration(next((c.calibration for c in cells), None)))
+    if comparison is not None:
+        found += unproven(cells, comparison)
+        found += no_contention(cells, comparison)
+        found += generator_limited(findings)
+    return accept(found, accepted)
+
+
+def calibration(document: Mapping[str, Any] | None) -> Found:
+    """CALIBRATION: the capacity that the rates were made from did not hold still.
+
+    Args:
+        document: calibration.json; None or pinned: nothing was calibrated, no finding.
+    """
+    if document is None or document.get("pinned"):
+        return
+    seen = {
+        "varied between blocks": document.get("spread"),
+        "drifted from start to end": (document.get("end") or {}).get("drift"),
+    }
+    for what, value in seen.items():
+        if value is not None and abs(value) > CALIBRATION_SHARE:
+            yield void(
+                "CALIBRATION",
+                f"capacity {what} by {100 * abs(value):.0f}%, "
+                f"{100 * CALIBRATION_SHARE:.0f}% may be; calibrate longer, free the "
+                "host, or pin the capacity",
+                value,
+            )
+
+
+def unproven(cells: "Sequence[CellEvidence]", comparison: Mapping[str, Any]) -> Found:
+    """UNPROVEN: a setting in which arms differ has no proof, or a reply denies it.
+
+    A setting that every echo confirms is proven even where no evidence is written. One
+    finding for each arm and setting.
+    """
+    for setting in comparison.get("differs", ()):
+        faults: dict[str, str] = {}
+        for cell in cells:
+            fault = _fault(cell.manifest.get("proof") or {}, setting)
+            if fault:
+                faults.setdefault(str(cell.manifest.get("arm")), fault)
+        for arm, fault in faults.items():
+            yield void(
+                "UNPROVEN",
+                f"arm {arm}: {setting} {fault}; use a server that echoes it, let "
+                f"djinnload launch it, or give --declare {setting}=VALUE",
+                0.0,
+            )
+
+
+def _fault(proof: Mapping[str, Any], setting: str) -> str:
+    """Return what is wrong with the proof of *setting*, empty if nothing."""
+    wanted = _lookup(proof.get("settings") or {}, setting)
+    evidence = (proof.get("evidence") or {}).get(setting) or {}
+    if wanted is None:
+        wanted = evidence.get("value")
+    echoed = [_lookup(e.get("value") or {}, setting) for e in proof.get("echoes") or ()]
+    said = [value for value in echoed if value is not None]
+    if evidence.get("value") is not None:
+        said.append(evidence["value"])
+    for value in said:
+        if wanted is not None and value != wanted:
+            return f"should be {wanted!r}, but the server's is {value!r}"
+    confirmed = wanted is not None and bool(echoed) and None not in echoed
+    if evidence.get("how", "none") == "none" and not confirmed:
+        return "has no proof"
+    return ""
+
+
+def _lookup(document: Mapping[str, Any], setting: str) -> Any:
+    """Return a setting by name, by dotted path, or among the behaviours."""
+    if setting in document:
+        return document[setting]
+    at: Any = document
+    for part in setting.split("."):
+        at = at.get(part) if isinstance(at, Mapping) else None
+    if at is None and isinstance(inner := document.get("behaviours"), Mapping):
+        return inner.get(setting)
+    return at
+
+
+def no_contention(
+    cells: "Sequence[CellEvidence]", comparison: Mapping[str, Any]
+) -> Found:
+    """NO_CONTENTION: in the baseline arm nobody had to wait, so no policy could matter.
+
+    A class is contended if its mean service is at least 1.2 × that with one user alone.
+    At a point where no compared class is, the comparison is void. Where some are, it
+    stands: a policy trades one class against another, and a class that it shields from
+    all waiting (strict priority, as baseline too) is a result. Those that are not
+    contended are named in the finding ``uncontended``.
+    """
+    if not set(POLICIES) & set(comparison.get("differs", ())):
+        return
+    points: dict[str, list[CellEvidence]] = {}
+    for cell in cells:
+        if cell.manifest.get("arm") == comparison.get("baseline"):
+            points.setdefault(str(cell.manifest.get("point", "all")), []).append(cell)
+    for point, baseline in points.items():
+        yield from _contention(point, baseline)
+
+
+def _contention(point: str, baseline: "Sequence[CellEvidence]") -> Found:
+    ratios = dict(_ratios(baseline))
+    if not ratios:
+        yield note(
+            "contention-unknown",
+            f"{point}: NO_CONTENTION does not apply, no service with one user alone "
+            "was measured; calibrate to know whether a policy could matter",
+            0.0,
+        )
+    idle = {name: ratio for name, ratio in ratios.items() if ratio < CONTENDED}
+    listed = ", ".join(f"{name} {ratio:.2f} ×" for name, ratio in idle.items())
+    if idle and len(idle) == len(ratios):
+        yield void(
+            "NO_CONTENTION",
+            f"{point}: in the baseline arm service was {listed} that of one user "
+            f"alone, {CONTENDED} × at least shows waiting; raise the load, as no "
+            "policy can matter where nobody waits",
+            max(idle.values()),
+        )
+    for name, ratio in idle.items():
+        if len(idle) < len(ratios):
+            yield note(
+                "uncontended",
+                f"{point} {name}: in the baseline arm service was {ratio:.2f} × that "
+                "of one user alone: it waited for nobody, expect no gain for it",
+                ratio,
+                name,
+            )
+
+
+def _ratios(baseline: "Sequence[CellEvidence]") -> Iterator[tuple[str, float]]:
+    """Yield each population's mean service ÷ its service alone, if both are known."""
+    names = dict.fromkeys(name for cell in baseline for name in cell.populations)
+    for name in names:
+        parts = [c.populations[name] for c in baseline if name in c.populations]
+        alone_ns = _alone_ns(baseline[0].calibration, name, parts[0].qos_class)
+        service = np.concatenate([p.turns.service_ns[p.turns.ok] for p in parts])
+        service = service[np.isfinite(service)]
+        if alone_ns and len(service):
+            yield name, float(service.mean()) / alone_ns
+
+
+def _alone_ns(
+    document: Mapping[str, Any] | None, population: str, qos_class: str
+) -> float | None:
+    solo = (document or {}).get("solo") or {}
+    found = solo.get(population) or solo.get(qos_class) or {}
+    service_ms = found.get("service_ms")
+    return None if service_ms is None else float(service_ms) * MS
+
+
+def generator_limited(findings: Iterable[Finding]) -> Found:
+    """CPU over a comparison: void where a closed loop may have set the pace itself."""
+    shares = [f.value or 0.0 for f in findings if f.code == "generator-limited"]
+    if shares:
+        yield void(
+            "CPU",
+            f"{len(shares)} of the compared cells are generator-limited (up to "
+            f"{100 * max(shares):.0f}% of a core); use more workers or fewer users "
+            "before you compare arms",
+            max(shares),
+        )

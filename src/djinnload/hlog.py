@@ -1,0 +1,117 @@
+"""``intervals.hlog``: HdrHistogram's log format, 1 s intervals by done time, ns.
+
+The hdrhistogram package encodes and decodes the histograms; the lines are ours, as its
+interval writer drops tags, its `record_value` loses out-of-range values silently, and
+its percentiles round the rank (59 × 1,000 and one 1,000,000 give p99 = 1,000).
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hdrh.histogram import HdrHistogram
+
+from djinnload.units import MS, SECOND
+
+__all__ = ("HIGHEST_NS", "hlog_lines", "new", "percentile", "read_hlog", "record")
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+HIGHEST_NS = 24 * 3600 * SECOND
+DIGITS = 3
+_LEGEND = (
+    '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"'
+)
+#: Bits that 3 digits keep: 2^11 ≥ 2 × 10^3.
+_KEPT_BITS = 11
+
+
+def new() -> HdrHistogram:
+    """Return an empty histogram from 1 ns to 24 h with 3 digits."""
+    return HdrHistogram(1, HIGHEST_NS, DIGITS)
+
+
+def record(histogram: HdrHistogram, values_ns: Array) -> None:
+    """Count *values_ns* (shape ``(n,)``, 0 to `HIGHEST_NS`), bucketed in bulk.
+
+    Raises:
+        ValueError: A value is out of range: nothing vanishes.
+    """
+    whole = np.asarray(values_ns, np.float64)
+    if not (np.isfinite(whole) & (whole >= 0) & (whole <= HIGHEST_NS)).all():
+        raise ValueError("a value is out of the histogram's range of 0 to 24 h")
+    # frexp's exponent is the bit length, exact below 2^53.
+    _, bits = np.frexp(np.floor(whole))
+    shift = np.maximum(bits.astype(np.int64) - _KEPT_BITS, 0)
+    lowest = (whole.astype(np.int64) >> shift) << shift
+    for value, count in zip(*np.unique(lowest, return_counts=True), strict=True):
+        histogram.record_value(int(value), int(count))
+
+
+def percentile(histogram: HdrHistogram, q: float) -> int:
+    """Return the highest value of the bucket in which the ⌈q n⌉-th smallest lies.
+
+    Args:
+        histogram: Not empty.
+        q: 0 < q ≤ 1.
+    """
+    below = np.cumsum(np.asarray(histogram.counts, np.int64))
+    rank = max(1, math.ceil(q * int(below[-1]) - 1e-6))
+    index = int(np.searchsorted(below, rank))
+    value = histogram.get_value_from_index(index)
+    return int(histogram.get_highest_equivalent_value(value))
+
+
+def hlog_lines(
+    series: Mapping[str, tuple[Array, Array]], *, begin_ns: int, start_s: float = 0.0
+) -> Iterator[str]:
+    """Yield the lines of a log, in order of time.
+
+    Args:
+        series: (done_ns, values_ns) by tag such as ``chat.latency``; no NaN.
+        begin_ns: Begin of measure, from which intervals count.
+        start_s: Of measure, in seconds since the epoch; 0: not known.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    yield "#[Histogram log format version 1.3]"
+    yield f"#[StartTime: {start_s:.3f} (seconds since epoch)]"
+    yield _LEGEND
+    lines = [
+        (second, f"Tag={tag},{second:.3f},1.000,{encoded}")
+        for tag, (done_ns, values_ns) in series.items()
+        for second, encoded in _intervals(done_ns, values_ns, begin_ns)
+    ]
+    yield from (line for _, line in sorted(lines, key=lambda two: two[0]))
+
+
+def _intervals(
+    done_ns: Array, values_ns: Array, begin_ns: int
+) -> Iterator[tuple[int, str]]:
+    order = np.argsort(done_ns, kind="stable")
+    second = (np.asarray(done_ns, np.int64)[order] - begin_ns) // SECOND
+    seconds, firsts = np.unique(second, return_index=True)
+    parts = np.split(values_ns[order], firsts[1:])
+    for at, inside in zip(seconds, parts, strict=False):
+        histogram = new()
+        record(histogram, inside)
+        encoded = histogram.encode().decode("ascii")
+        # The format's Interval_Max is in ms wherever values are ns.
+        yield int(at), f"{float(inside.max()) / MS:.3f},{encoded}"
+
+
+def read_hlog(path: Path) -> dict[str, HdrHistogram]:
+    """Return all intervals of a log added up, by tag; lines without one have tag ""."""
+    found: dict[str, HdrHistogram] = {}
+    for line in Path(path).read_text("ascii").splitlines():
+        if not line or line[0] in '#"':
+            continue
+        tag, rest = "", line
+        if line.startswith("Tag="):
+            tag, _, rest = line[len("Tag=") :].partition(",")
+        decoded = HdrHistogram.decode(rest.rsplit(",", 1)[1].encode("ascii"))
+        found.setdefault(tag, new()).add(decoded)
+    return found

@@ -1,0 +1,35 @@
+"""What a workload prepares itself with; remembers what it asked for."""
+
+from djinnload.errors import ScenarioError
+from djinnload.models import catalog
+from djinnload.spi import Model
+
+__all__ = ("ModelAssets",)
+
+
+class ModelAssets:
+    """The run's models; implements ``spi.Assets``.
+
+    Attributes:
+        seed: Of the weights, and of what a workload draws in its ``__init__``.
+        used: The models asked for, by name, in the order of the asking.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.used: dict[str, Model] = {}
+
+    def model(self, name: str, *, dtype: str = "float32") -> Model:
+        """Return the named model; see ``catalog.find`` for names.
+
+        Raises:
+            UnknownName: No such model or dtype.
+            ScenarioError: A checkpoint that cannot be read, or two dtypes of one model:
+                a server knows a model by its name alone.
+        """
+        made = catalog.find(name, seed=self.seed, dtype=dtype)
+        known = self.used.setdefault(name, made)
+        if known.dtype != dtype:
+            reason = f"{name} is wanted as {known.dtype} and as {dtype}, choose one"
+            raise ScenarioError("dtype", reason)
+        return made

@@ -1,0 +1,86 @@
+"""The local copy of a model that answers are compared with; one torch thread."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from djinnload.models import build
+from djinnload.spi import Model, Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ("LocalReference",)
+
+_MODELS = 4  #: In memory at once, in a process that checks.
+
+
+class LocalReference:
+    """Implements ``spi.Reference`` for one session.
+
+    Args:
+        models: That the workload asked for, by name.
+    """
+
+    def __init__(self, models: Mapping[str, Model]) -> None:
+        self.state: dict[str, Any] = {}
+        self._models = models
+
+    def forward(self, model: str, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Run *inputs* through the local copy of *model*, nothing cached.
+
+        Args:
+            model: A name that the workload had from its assets.
+            inputs: Arguments of the module's ``forward``; ``logits_to_keep``, the
+                positions wanted, is left out where it takes none.
+
+        Returns:
+            ``logits``, in float32 whatever the weights are.
+
+        Raises:
+            KeyError: The workload asked for no such model.
+        """
+        import torch
+
+        module, _ = _ready(_key(self._models[model]))
+        given = {name: _to_torch(tensor) for name, tensor in inputs.items()}
+        if "logits_to_keep" not in build.arguments(module):
+            given.pop("logits_to_keep", None)
+        with torch.inference_mode():
+            logits = module(**given, use_cache=False).logits
+        return {"logits": Tensor.of("logits", logits.float().numpy())}
+
+    def tolerance(self, model: str) -> float:
+        """Return the largest |difference| ÷ std that is right for this model here.
+
+        That of its dtype; where the model's own KV cache calls for more, that, but at
+        most twice as much: a local fault must not make every answer right.
+
+        Raises:
+            KeyError: The workload asked for no such model.
+        """
+        return _ready(_key(self._models[model]))[1]
+
+
+def _key(model: Model) -> bytes:
+    return msgspec.json.encode(model, order="deterministic")
+
+
+@lru_cache(maxsize=_MODELS)
+def _ready(key: bytes) -> "tuple[torch.nn.Module, float]":
+    import torch
+
+    torch.set_num_threads(1)  # the other cores are the server's
+    model = msgspec.json.decode(key, type=Model)
+    module = build.build(model)
+    usual = build.tolerance(model.dtype)
+    return module, max(usual, min(build.calibrate(module), 2 * usual))
+
+
+def _to_torch(tensor: Tensor) -> "torch.Tensor":
+    import torch
+
+    dtype: torch.dtype = getattr(torch, tensor.dtype)
+    return torch.frombuffer(bytearray(tensor.data), dtype=dtype).reshape(tensor.shape)

@@ -1,0 +1,217 @@
+"""Weights as files: seeded ones, or a checkpoint's, made once and memory-mapped.
+
+One safetensors file a model, its tensors in the order of their names, with the content
+hash in its metadata: the file is remade if its content and that hash disagree. The
+format is written and read here, for numpy has no bfloat16 and one tensor at a time is
+all that need be in memory. numpy only, but for the shapes (``build.shapes``).
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import msgspec
+
+from djinnload.errors import HostError
+from djinnload.models import catalog, checkpoint
+from djinnload.models.checkpoint import SAFETENSORS_CODES, read
+from djinnload.spi import Model, Tensor
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ("content_sha256", "ensure", "sha256", "tensors")
+
+_FORMAT: Final = 1  #: Part of the cache key; raise it when the numbers change.
+_HASH: Final = "djinnload.content_sha256"
+_ALIGN: Final = 64
+
+
+def ensure(model: Model) -> Path:
+    """Return the safetensors file of *model*, made now if it is not there or damaged.
+
+    The file is in ``$DJINNLOAD_CACHE``, else in ``~/.cache/djinnload``; two processes
+    at once make it once.
+
+    Raises:
+        HostError: The cache cannot be written.
+        ScenarioError: The model's checkpoint cannot be read, or does not fit.
+    """
+    path = _cache_dir() / f"{_safe(model.name)}-{model.dtype}-{_key(model)}.safetensors"
+    try:
+        if _intact(path):
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if not _intact(path):  # else: another process made it meanwhile
+                _make(model, path)
+    except OSError as error:
+        raise HostError(f"cannot keep weights in {path.parent}: {error}") from error
+    return path
+
+
+def tensors(model: Model) -> Iterator[Tensor]:
+    """Yield the tensors of *model* in the order of their names, memory-mapped.
+
+    Their memory is private to this process (copy on write); the file never changes.
+
+    Raises:
+        HostError: The cache cannot be written.
+        ScenarioError: The model's checkpoint cannot be read, or does not fit.
+    """
+    _, found = read(ensure(model))
+    yield from found
+
+
+def sha256(model: Model) -> str:
+    """Return the hex hash of names, dtypes, shapes and bytes, in the order of names.
+
+    Raises:
+        HostError: The cache cannot be written.
+        ScenarioError: The model's checkpoint cannot be read, or does not fit.
+    """
+    metadata, _ = read(ensure(model))
+    return metadata[_HASH]
+
+
+def content_sha256(found: Iterable[Tensor]) -> str:
+    """Return the hex hash that ``sha256`` would, of tensors in any order."""
+    digest = hashlib.sha256()
+    for tensor in sorted(found, key=lambda tensor: tensor.name):
+        _digest(digest, tensor)
+    return digest.hexdigest()
+
+
+def _digest(digest: "hashlib._Hash", tensor: Tensor) -> None:
+    # The server hashes weights that were sent to it in the same way.
+    digest.update(f"{tensor.name} {tensor.dtype} {tensor.shape}\n".encode())
+    digest.update(tensor.data)
+
+
+def _cache_dir() -> Path:
+    given = os.environ.get("DJINNLOAD_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "djinnload"
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in name)[-40:]
+
+
+def _key(model: Model) -> str:
+    random = model.source == "random"
+    what = (
+        _FORMAT,
+        model.architecture,
+        model.config,
+        model.dtype,
+        model.seed if random else checkpoint.stamp(model.source),
+    )
+    encoded = msgspec.json.encode(what, order="deterministic")
+    return hashlib.sha256(encoded).hexdigest()[:16]
+
+
+def _intact(path: Path) -> bool:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return False
+    return _matches_hash(path, (stat.st_size, stat.st_mtime_ns))
+
+
+@lru_cache(maxsize=64)
+def _matches_hash(path: Path, _stamp: tuple[int, int]) -> bool:
+    """Hash the file; for its size and time an untouched one is hashed only once."""
+    try:
+        metadata, found = read(path)
+        return content_sha256(found) == metadata.get(_HASH)
+    except ValueError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    import fcntl
+
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # let go of when the file is closed
+        yield
+
+
+def _make(model: Model, path: Path) -> None:
+    from djinnload.models import build
+
+    shapes = build.shapes(model.architecture, model.config)
+    made: Iterator[Tensor]
+    if model.source == "random":
+        made = (_seeded(model, name, shapes[name]) for name in sorted(shapes))
+    else:
+        made = checkpoint.tensors(model, shapes)
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        _write(file, made, shapes, model.dtype)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _seeded(model: Model, name: str, shape: tuple[int, ...]) -> Tensor:
+    import numpy as np
+
+    values: np.ndarray[Any, np.dtype[np.float32]]
+    std = _std(model.config, name, shape)
+    if std is None:
+        fill = 0.0 if name.endswith("bias") else 1.0
+        values = np.full(shape, fill, dtype=np.float32)
+    else:
+        # A stream of its own: no tensor depends on which were made before it.
+        key = hashlib.sha256(f"{model.seed} {name}".encode()).digest()[:16]
+        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key)))
+        values = generator.standard_normal(shape, dtype=np.float32)
+        values *= np.float32(std)
+    return Tensor(name, shape, model.dtype, checkpoint.cast(values, model.dtype))
+
+
+def _std(config: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> float | None:
+    """Return the standard deviation of the initial values; None: a constant."""
+    if len(shape) == 1:  # biases, and the weights of norms
+        return None
+    std = float(config["initializer_range"])
+    # GPT-2 scales what is added to the residual stream by the number of additions.
+    return std / math.sqrt(2 * config["n_layer"]) if "c_proj." in name else std
+
+
+def _write(
+    file: BinaryIO,
+    made: Iterable[Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: str,
+) -> None:
+    digest = hashlib.sha256()
+    file.write(_header(shapes, dtype, "0" * 64))
+    for tensor in made:
+        file.write(tensor.data)
+        _digest(digest, tensor)
+    # The hash is known last and stands first; it is as long as what it replaces.
+    file.seek(0)
+    file.write(_header(shapes, dtype, digest.hexdigest()))
+
+
+def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str, digest: str) -> bytes:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", _HASH: digest}}
+    offset = 0
+    for name in sorted(shapes):
+        end = offset + math.prod(shapes[name]) * catalog.DTYPES[dtype]
+        header[name] = {
+            "dtype": SAFETENSORS_CODES[dtype],
+            "shape": shapes[name],
+            "data_offsets": (offset, end),
+        }
+        offset = end
+    encoded = msgspec.json.encode(header)
+    encoded += b" " * (-(len(encoded) + 8) % _ALIGN)
+    return len(encoded).to_bytes(8, "little") + encoded

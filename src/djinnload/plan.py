@@ -1,0 +1,307 @@
+"""A cell → all that the engine, the recorder and the verdict need; opens nothing.
+
+Every name is resolved here: plugins are found, their options read, workloads built,
+objectives parsed. What is wrong with any of it raises before a server is started.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from djinnload import objective, registry
+from djinnload.errors import PluginError, ScenarioError
+from djinnload.models.assets import ModelAssets
+from djinnload.objective import Objective
+from djinnload.sample import Labels
+from djinnload.scenarios import rates
+from djinnload.scenarios.cells import Cell
+from djinnload.scenarios.load import Scenario
+from djinnload.scenarios.schema import Population as Declared
+from djinnload.scenarios.thinking import pause
+from djinnload.schedule import Closed, Open, Population, Schedule
+from djinnload.spi import Arrival, Model, Workload
+from djinnload.verify import WorkloadRecipe
+
+__all__ = ("CellPlan", "Pace", "WorkloadRecipe", "Workshop", "plan")
+
+_WHOLE_CELL = ("gpu_util",)
+#: Measures that no turn can exceed its requests' timeout in without failing.
+_TIMED_OUT = ("latency", "service", "request_latency", "ttft", "tpot")
+
+
+class Pace(Struct, frozen=True):
+    """How the sessions of a population come, for manifests and rules of health.
+
+    Attributes:
+        loop: ``open`` or ``closed``.
+        users: None: one stream without users.
+        think: Whether closed users pause.
+        random: Whether gaps between starts are drawn; False for an even pace.
+        unit: Of the workload's ``Request.units``.
+        offered_per_s: Sessions/s expected in measure; None if the server decides.
+    """
+
+    loop: str
+    users: int | None
+    think: bool
+    random: bool
+    unit: str
+    offered_per_s: float | None
+
+
+class CellPlan(Struct, frozen=True, kw_only=True):
+    """One cell with every name resolved.
+
+    Attributes:
+        populations: In the order of the file; indices refer to it.
+        labels: Of each population.
+        paces: By population.
+        objectives: By population.
+        cell_objectives: For the whole cell.
+        recipes: How to build each population's workload again, elsewhere.
+        target: The target plugin's class.
+        target_options: Of its ``Options``.
+        grace_ns: That requests in flight are given after measure.
+        max_in_flight: Requests; what falls due beyond it is dropped.
+    """
+
+    cell: Cell
+    populations: tuple[Population, ...]
+    schedule: Schedule
+    labels: tuple[Labels, ...]
+    paces: Mapping[str, Pace]
+    objectives: Mapping[str, tuple[Objective, ...]]
+    cell_objectives: tuple[Objective, ...]
+    recipes: Mapping[str, WorkloadRecipe]
+    target: type[Any]
+    target_options: Any
+    grace_ns: int
+    max_in_flight: int
+
+
+class Built(Struct, frozen=True):
+    """A workload that is ready, and how to make it again."""
+
+    workload: Workload
+    recipe: WorkloadRecipe
+
+
+class Workshop:
+    """Workloads of a run: each distinct (use, options, seed) is built once.
+
+    Shared between the plans of all cells, because building may take seconds.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[bytes, Built] = {}
+        self._assets: dict[int, ModelAssets] = {}
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Return every model that a workload asked for, in the order of the asking."""
+        found = [m for assets in self._assets.values() for m in assets.used.values()]
+        return tuple({(m.name, m.seed): m for m in found}.values())
+
+    def workload(self, declared: Mapping[str, Any], seed: int, *, path: str) -> Built:
+        """Return the workload that a ``workload`` table declares.
+
+        Args:
+            declared: ``use``, and that workload's options.
+            seed: Of its models and of what it draws.
+            path: Of the table; errors start with it.
+
+        Raises:
+            ScenarioError: No such workload, or wrong options.
+            PluginError: The plugin cannot be imported or built.
+        """
+        use = str(declared["use"])
+        given = {key: value for key, value in declared.items() if key != "use"}
+        entry = registry.entry(registry.WORKLOADS, use, path=f"{path}.use")
+        key = msgspec.json.encode((entry.value, given, seed), order="deterministic")
+        if key not in self._built:
+            kind = registry.find(registry.WORKLOADS, use, path=f"{path}.use")
+            options = registry.options(kind, given, path)
+            assets = self._assets.setdefault(seed, ModelAssets(seed))
+            name = f"{registry.WORKLOADS}: {use}"
+            made = registry.make(name, path, kind, options, assets)
+            recipe = WorkloadRecipe.of(entry.value, options, seed)
+            self._built[key] = Built(made, recipe)
+        return self._built[key]
+
+
+def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
+    """Resolve every name in *cell*.
+
+    Args:
+        cell: Its rates must be plain: see `Scenario.at_capacity`.
+        workshop: Shared by all plans of a run.
+
+    Raises:
+        ScenarioError: A name, an option or an objective is wrong; says where.
+        PluginError: A plugin cannot be imported or built.
+    """
+    scenario = cell.scenario
+    run = scenario.scenario
+    _check_metrics(scenario)
+    parts = [
+        _Part(scenario, i, declared, workshop)
+        for i, declared in enumerate(scenario.populations)
+    ]
+    target = registry.find(registry.TARGETS, scenario.target.use, path="$.target.use")
+    return CellPlan(
+        cell=cell,
+        populations=tuple(part.population() for part in parts),
+        schedule=Schedule(
+            seed=cell.seed,
+            sources=tuple(part.source() for part in parts),
+            warmup_ns=run.warmup,
+            duration_ns=run.duration,
+        ),
+        labels=tuple(part.labels() for part in parts),
+        paces={part.name: part.pace() for part in parts},
+        objectives={part.name: part.objectives() for part in parts},
+        cell_objectives=_cell_objectives(run.objectives),
+        recipes={part.name: part.built.recipe for part in parts},
+        target=target,
+        target_options=registry.options(
+            target, scenario.target.options, "$.target.options"
+        ),
+        grace_ns=run.grace,
+        max_in_flight=run.max_in_flight,
+    )
+
+
+class _Part:
+    """One population on its way from the scenario to the plan."""
+
+    def __init__(
+        self, scenario: Scenario, index: int, declared: Declared, workshop: Workshop
+    ) -> None:
+        self.name = declared.name
+        self.path = f"$.population[{index}] ({declared.name})"
+        self._index = index
+        self._declared = declared
+        self._duration_ns = scenario.scenario.duration
+        # Not the cell's seed: one set of weights serves all repeats.
+        self.built = workshop.workload(
+            declared.workload, scenario.scenario.seed, path=f"{self.path}.workload"
+        )
+        self._arrival = self._made_arrival()
+
+    def population(self) -> Population:
+        declared = self._declared
+        return Population(
+            name=declared.name,
+            session=self.built.workload.session,
+            plugin=f"{registry.WORKLOADS}: {declared.workload['use']}",
+            qos_class=declared.qos_class,
+            deadline_ns=declared.deadline,
+            timeout_ns=declared.timeout,
+            retry_ns=declared.retry,
+        )
+
+    def labels(self) -> Labels:
+        declared = self._declared
+        return Labels(
+            name=declared.name,
+            workload=str(declared.workload["use"]),
+            qos_class=declared.qos_class,
+            deadline_ns=declared.deadline,
+        )
+
+    def source(self) -> Open | Closed:
+        users = self._declared.users or 0
+        if self._arrival is not None:
+            return Open(self._index, self._arrival, users)
+        think = self._declared.think
+        mix = ((self._index, 1.0),)
+        return Closed(users, mix, pause(think) if think is not None else None)
+
+    def pace(self) -> Pace:
+        declared, arrival = self._declared, self._arrival
+        unit = str(getattr(self.built.workload, "unit", "units"))
+        if arrival is None:
+            think = declared.think is not None
+            return Pace("closed", declared.users, think, True, unit, None)  # noqa: FBT003
+        offered = self._expected(arrival) * (declared.users or 1)
+        # An arrival process may say that it draws nothing; ours that does is this one.
+        even = (declared.arrival or {}).get("process") == "constant"
+        drawn = bool(getattr(arrival, "random", not even))
+        return Pace("open", declared.users, False, drawn, unit, offered)  # noqa: FBT003
+
+    def _expected(self, arrival: Arrival) -> float:
+        """Return the sessions/s of one stream, mean over measure."""
+        seconds = self._duration_ns / 1e9
+        try:
+            return arrival.expected(seconds) / seconds
+        except Exception as error:
+            plugin = f"{registry.ARRIVALS}: {(self._declared.arrival or {})['process']}"
+            reason = f"expected() raised {type(error).__name__}: {error}"
+            raise PluginError(plugin, reason) from error
+
+    def objectives(self) -> tuple[Objective, ...]:
+        return tuple(
+            self._objective(text, f"{self.path}.objectives[{i}]")
+            for i, text in enumerate(self._declared.objectives)
+        )
+
+    def _objective(self, text: str, path: str) -> Objective:
+        found = _parsed(text, path)
+        metric = found.measure.metric
+        if metric in _WHOLE_CELL:
+            reason = f"{metric} is of the whole cell, put it in [scenario] objectives"
+            raise ScenarioError(path, reason)
+        timeout = self._declared.timeout
+        if metric in _TIMED_OUT and found.op == "<=" and found.bound >= timeout:
+            reason = (
+                f"{text!r} is not below timeout ({timeout / 1e9:g}s), which ends every "
+                "request: no answer could break it; lower it or raise timeout"
+            )
+            raise ScenarioError(path, reason)
+        return found
+
+    def _made_arrival(self) -> Arrival | None:
+        declared = self._declared.arrival
+        if declared is None:
+            return None
+        path, use = f"{self.path}.arrival", str(declared["process"])
+        if rates.relative(declared):
+            reason = "is of a capacity that is not known yet, calibrate first"
+            raise ScenarioError(path, reason)
+        kind = registry.find(registry.ARRIVALS, use, path=f"{path}.process")
+        given = {k: v for k, v in declared.items() if k not in {"process", "per"}}
+        options = registry.options(kind, given, path)
+        made: Arrival = registry.make(
+            f"{registry.ARRIVALS}: {use}", path, kind, options
+        )
+        return made
+
+
+def _cell_objectives(texts: tuple[str, ...]) -> tuple[Objective, ...]:
+    found = []
+    for i, text in enumerate(texts):
+        path = f"$.scenario.objectives[{i}]"
+        made = _parsed(text, path)
+        if made.measure.metric not in _WHOLE_CELL:
+            reason = f"{made.measure.metric} is of a population, put it there"
+            raise ScenarioError(path, reason)
+        found.append(made)
+    return tuple(found)
+
+
+def _parsed(text: str, path: str) -> Objective:
+    try:
+        return objective.parse(text)
+    except ValueError as error:
+        raise ScenarioError(path, str(error)) from None
+
+
+def _check_metrics(scenario: Scenario) -> None:
+    metrics = scenario.comparison.metrics if scenario.comparison else ()
+    for i, text in enumerate(metrics):
+        try:
+            objective.parse_measure(text)
+        except ValueError as error:
+            raise ScenarioError(f"$.comparison.metrics[{i}]", str(error)) from None

@@ -1,0 +1,257 @@
+"""All cells of a run → arms side by side, comparisons, verdict; pure."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from djinnload import objective, summarize
+from djinnload.compare import compare, holm
+from djinnload.findings import Finding, void
+from djinnload.health import CellEvidence, judge_run
+from djinnload.objective import Judged
+from djinnload.stats import PopulationSamples
+
+__all__ = ("Cell", "run_summary")
+
+Document = dict[str, Any]
+
+SCHEMA = 1
+#: Run-level rules that say that a comparison cannot be trusted.
+_OF_COMPARISONS = ("UNPROVEN", "NO_CONTENTION", "CALIBRATION", "CPU")
+_FOR_A_VERDICT = ("done", "void", "skipped")
+
+
+class Cell(Struct, frozen=True):
+    """One cell as it was found.
+
+    Attributes:
+        entry: Its entry in index.json: id, path, boot, ….
+        status: done, void, missing, failed, skipped.
+        evidence: None unless done or void; then neither are summary and findings.
+        error: Why it could not be read.
+    """
+
+    entry: Mapping[str, Any]
+    status: str
+    manifest: Mapping[str, Any] = {}
+    evidence: CellEvidence | None = None
+    summary: Document | None = None
+    findings: tuple[Finding, ...] = ()
+    error: str | None = None
+
+    @property
+    def id(self) -> str:
+        """``point/arm/rNN``."""
+        return str(self.entry.get("id"))
+
+    @property
+    def point(self) -> str:
+        """The sweep point's name."""
+        return str(self.manifest.get("point") or self.id.split("/")[0])
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        return str(self.manifest.get("arm") or self.entry.get("arm"))
+
+    @property
+    def repeat(self) -> int:
+        """Number of the repeat, from 0."""
+        return int(self.manifest.get("repeat") or self.entry.get("repeat") or 0)
+
+
+def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
+    """Return the root summary.
+
+    Args:
+        manifest: The root manifest.json; empty if there is none.
+        cells: All that were planned, in the order of the index.
+    """
+    known = sorted(
+        (cell for cell in cells if cell.evidence), key=lambda cell: cell.repeat
+    )
+    groups = _groups(known)
+    comparison, accepted = manifest.get("comparison"), manifest.get("accepted") or ()
+    arms, judged = _arms(groups, manifest)
+    of_cells = list(_of_cells(known))
+    evidence = [cell.evidence for cell in known if cell.evidence]
+    of_run = judge_run(evidence, comparison, of_cells, accepted=accepted)
+    verdict = objective.run_verdict(
+        judged, (*of_cells, *of_run, *_unfinished(cells)), accepted=accepted
+    )
+    interrupted = any(bool(cell.manifest.get("interrupted")) for cell in cells)
+    return {
+        "schema": SCHEMA,
+        "scenario": (manifest.get("scenario") or {}).get("name"),
+        "complete": bool(manifest.get("complete")),
+        "interrupted": interrupted,
+        "verdict": msgspec.to_builtins(verdict),
+        "exit_code": objective.exit_code(verdict, interrupted=interrupted),
+        "cells": [_listed(cell) for cell in cells],
+        "arms": arms,
+        "comparisons": _comparisons(groups, comparison, of_run),
+        "generator": _generator(known),
+        # Not measured yet: claims of the plan, knee of a sweep, units a joule.
+        "claims": [],
+        "knee": None,
+        "efficiency": [],
+    }
+
+
+def _groups(known: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Return repeats by (arm, point)."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in known:
+        groups.setdefault((cell.arm, cell.point), []).append(cell)
+    return groups
+
+
+def _repeats(cells: Iterable[Cell], population: str) -> list[PopulationSamples]:
+    return [
+        cell.evidence.populations[population]
+        for cell in cells
+        if cell.evidence and population in cell.evidence.populations
+    ]
+
+
+def _names(cells: Iterable[Cell]) -> list[str]:
+    every = (cell.evidence.populations for cell in cells if cell.evidence)
+    return list(dict.fromkeys(name for names in every for name in names))
+
+
+def _arms(
+    groups: Mapping[tuple[str, str], list[Cell]], manifest: Mapping[str, Any]
+) -> tuple[Document, list[Judged]]:
+    """Return arms side by side, and every decision that they stand on."""
+    arms: Document = {}
+    judged: list[Judged] = []
+    for (arm, point), cells in groups.items():
+        counts = _judged(arm, manifest, cells)
+        populations = arms.setdefault(arm, {}).setdefault(point, {})
+        for name in _names(cells):
+            repeats = _repeats(cells, name)
+            plan = (cells[0].manifest.get("populations") or {}).get(name) or {}
+            decided = summarize.decisions(plan, repeats)
+            populations[name] = summarize.pooled(repeats) | {
+                "repeats": len(repeats),
+                "judged": counts,
+                "objectives": msgspec.to_builtins(decided),
+            }
+            judged += (
+                Judged(each, name, f"{point}/{arm}", judged=counts) for each in decided
+            )
+    return arms, judged
+
+
+def _judged(arm: str, manifest: Mapping[str, Any], cells: Sequence[Cell]) -> bool:
+    planned = (manifest.get("arms") or {}).get(arm) or {}
+    return bool(planned.get("judged", cells[0].manifest.get("judged", True)))
+
+
+def _of_cells(known: Iterable[Cell]) -> Iterator[Finding]:
+    """Yield void findings one by one, notes once: the cell with the largest value."""
+    notes: dict[tuple[str, str], list[tuple[str, Finding]]] = {}
+    for cell in known:
+        for each in cell.findings:
+            if each.void or each.accepted:
+                yield _placed(each, cell.id)
+            else:
+                notes.setdefault((each.code, each.population), []).append(
+                    (cell.id, each)
+                )
+    for several in notes.values():
+        where, largest = max(several, key=lambda two: two[1].value or 0.0)
+        more = f" (and less in {len(several) - 1} more cells)" * (len(several) > 1)
+        yield _placed(largest, where, more)
+
+
+def _placed(finding: Finding, where: str, more: str = "") -> Finding:
+    return msgspec.structs.replace(finding, message=f"{where}: {finding.message}{more}")
+
+
+def _unfinished(cells: Iterable[Cell]) -> Iterator[Finding]:
+    """Yield INCOMPLETE where planned cells have no result: no verdict without them."""
+    every = list(cells)
+    lost = [cell for cell in every if cell.status not in _FOR_A_VERDICT]
+    if not any(cell.evidence for cell in every):
+        yield void("INCOMPLETE", "no cell has a result; run it again", 0.0)
+    elif lost:
+        named = ", ".join(f"{cell.id} {cell.status}" for cell in lost[:5])
+        yield void(
+            "INCOMPLETE",
+            f"{len(lost)} of the planned cells have no result ({named}); run it again",
+            float(len(lost)),
+        )
+
+
+def _listed(cell: Cell) -> Document:
+    verdict = (cell.summary or {}).get("verdict") or {}
+    return {
+        "id": cell.id,
+        "point": cell.point,
+        "arm": cell.arm,
+        "repeat": cell.repeat,
+        "path": str(cell.entry.get("path") or f"cells/{cell.id}"),
+        "status": cell.status,
+        "verdict": verdict.get("status"),
+        "boot": cell.entry.get("boot"),
+        "error": cell.error or cell.manifest.get("error"),
+    }
+
+
+def _comparisons(
+    groups: Mapping[tuple[str, str], list[Cell]],
+    comparison: Mapping[str, Any] | None,
+    of_run: Iterable[Finding],
+) -> list[Document]:
+    """Return every metric × population × point × arm against the baseline."""
+    if comparison is None:
+        return []
+    baseline = str(comparison.get("baseline"))
+    shared = [f.code for f in of_run if f.void and f.code in _OF_COMPARISONS]
+    made: list[Document] = []
+    for (arm, point), cells in groups.items():
+        against = groups.get((baseline, point))
+        if arm == baseline or against is None:
+            continue
+        voided = list(dict.fromkeys((*shared, *_why_void((*cells, *against)))))
+        for name in _names(cells):
+            a, b = _repeats(cells, name), _repeats(against, name)
+            for metric in comparison.get("metrics") or ():
+                found = compare(metric, a, b, population=name, point=point, void=voided)
+                made.append(
+                    {"arm": arm, "baseline": baseline} | msgspec.to_builtins(found)
+                )
+    for each, p in zip(made, holm([each["p"] for each in made]), strict=True):
+        each["p_holm"] = p
+    return made
+
+
+def _why_void(cells: Iterable[Cell]) -> Iterator[str]:
+    for cell in cells:
+        yield from (f"{each.code} in {cell.id}" for each in cell.findings if each.void)
+        if cell.manifest.get("provenance", "measured") != "measured":
+            yield f"{cell.id} was not measured but {cell.manifest['provenance']}"
+
+
+def _generator(known: Iterable[Cell]) -> Document:
+    """Return the generator's health, cells pooled: the worst of each."""
+    seen = [cell.summary["generator"] for cell in known if cell.summary]
+
+    def worst(name: str, key: str) -> float | None:
+        values = [each[name][key] for each in seen if each.get(name)]
+        return max((v for v in values if v is not None), default=None)
+
+    shares = [each["cpu"] for each in seen if each["cpu"] is not None]
+    dropped = [each["dropped"] for each in seen if each["dropped"] is not None]
+    return {
+        name: {key: worst(name, key) for key in ("p50", "p99", "max")}
+        for name in ("lateness_us", "loop_lag_us", "gc_ms")
+    } | {
+        "cpu": max(shares, default=None),
+        "cpu_mean": float(np.mean(shares)) if shares else None,
+        "dropped": sum(dropped) if dropped else None,
+    }

@@ -1,0 +1,129 @@
+"""What several keys of a scenario can get wrong together; pure."""
+
+from collections.abc import Iterator, Sequence
+
+from djinnload.errors import nearest
+from djinnload.scenarios import rates
+from djinnload.scenarios.schema import Arm, Document, Population, Uniform
+
+__all__ = ("Problem", "problems")
+
+#: (path, reason)
+Problem = tuple[str, str]
+
+
+def problems(document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with *document*, in the order of the file."""
+    yield from _times(document)
+    yield from _server(document)
+    yield from _twice(document.populations, "population")
+    for i, population in enumerate(document.populations):
+        for key, reason in _population(population):
+            yield f"$.population[{i}].{key}", reason
+    yield from _twice(document.arms, "arm")
+    yield from _arm_names(document)
+    yield from _comparison(document)
+
+
+def _times(document: Document) -> Iterator[Problem]:
+    if document.scenario.duration == 0:
+        yield "$.scenario.duration", "must be greater than 0, such as 10s"
+    if document.calibrate.time == 0:
+        yield "$.calibrate.time", "must be greater than 0, such as 5s"
+    address = document.target.address
+    if address is not None and not 0 < int(address.rpartition(":")[2]) < 65536:  # noqa: PLR2004 - ports
+        yield "$.target.address", "a port is from 1 to 65535"
+
+
+def _server(document: Document) -> Iterator[Problem]:
+    shares = document.target.server.shares
+    if shares is None:
+        return
+    if not any((shares.realtime, shares.interactive, shares.batch)):
+        yield "$.target.server.shares", "at least one share must be greater than 0"
+
+
+def _twice(named: Sequence[Population | Arm], kind: str) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for i, each in enumerate(named):
+        first = seen.setdefault(each.name, i)
+        if first != i:
+            reason = f"{each.name!r} is the name of {kind}[{first}] too, choose another"
+            yield f"$.{kind}[{i}].name", reason
+
+
+def _population(population: Population) -> Iterator[Problem]:
+    yield from _pace(population)
+    yield from _limits(population)
+    yield from _think(population)
+    use = population.workload.get("use")
+    if not isinstance(use, str) or not use:
+        yield "workload.use", 'is missing, name the workload, such as use = "llm"'
+
+
+def _pace(population: Population) -> Iterator[Problem]:
+    arrival, users = population.arrival, population.users
+    if arrival is None:
+        if users is None:
+            yield "arrival", "is missing, give arrival (open) or users (closed)"
+        return
+    process = arrival.get("process")
+    if not isinstance(process, str) or not process:
+        yield "arrival.process", 'is missing, such as process = "poisson"'
+    per = arrival.get("per")
+    if per not in {None, "user"}:
+        yield "arrival.per", f'{per!r} is no choice, write per = "user" or leave it out'
+    elif per is None and users is not None:
+        reason = (
+            'an open population takes users only with arrival.per = "user", which '
+            "gives each a stream of its own; leave arrival out for a closed one"
+        )
+        yield "users", reason
+    elif per == "user" and users is None:
+        yield "users", 'is missing, arrival.per = "user" needs it'
+    for below, reason in rates.rates(arrival):
+        yield f"arrival{below}", reason
+
+
+def _limits(population: Population) -> Iterator[Problem]:
+    if population.timeout == 0:
+        yield "timeout", "must be greater than 0, such as 60s"
+    deadline = population.deadline
+    if deadline is None:
+        return
+    if deadline == 0:
+        yield "deadline", "must be greater than 0, or left out"
+    elif deadline >= population.timeout:
+        yield "deadline", "must be shorter than timeout, which ends the request"
+
+
+def _think(population: Population) -> Iterator[Problem]:
+    think = population.think
+    if think is None:
+        return
+    if population.arrival is not None:
+        reason = "only closed populations think, leave think or arrival out"
+        yield "think", reason
+    if isinstance(think, Uniform):
+        if think.low > think.high:
+            yield "think.low", "must not be over high"
+    elif think.mean == 0:
+        yield "think.mean", "must be greater than 0, or leave think out"
+
+
+def _arm_names(document: Document) -> Iterator[Problem]:
+    named = [("$.calibrate.arm", document.calibrate.arm)]
+    if document.comparison is not None:
+        named.append(("$.comparison.baseline", document.comparison.baseline))
+    names = [arm.name for arm in document.arms] or ["default"]
+    for path, name in named:
+        if name is None or name in names:
+            continue
+        near = nearest(name, names)
+        hint = f", did you mean {near!r}?" if near else ""
+        yield path, f"no arm named {name!r}{hint} (there is: {', '.join(names)})"
+
+
+def _comparison(document: Document) -> Iterator[Problem]:
+    if document.comparison is not None and len(document.arms) < 2:  # noqa: PLR2004 - a pair
+        yield "$.comparison", "needs at least two [[arm]], or leave it out"

@@ -1,0 +1,266 @@
+"""The grammar of scenario files: one Struct a table, without defaults that surprise.
+
+Field names are the keys of the file. What one value alone can get wrong is said here by
+its type; what two keys get wrong together is in `rules`. Tables that belong to a plugin
+(``workload``, ``arrival``) stay raw here: plan hands them to the plugin's ``Options``.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import fields, force_setattr
+
+from djinnload.units import SECOND, Duration, Hz, Share
+
+__all__ = (
+    "NAME_PATTERN",
+    "Arm",
+    "Calibrate",
+    "Comparison",
+    "Constant",
+    "Document",
+    "Exponential",
+    "Lognormal",
+    "Population",
+    "Run",
+    "Server",
+    "Shares",
+    "Target",
+    "Think",
+    "Uniform",
+    "Verify",
+)
+
+#: Names become file names and session ids, so they are kept plain.
+NAME_PATTERN = r"^[a-z][a-z0-9_-]*\Z"
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
+Text = Annotated[str, Meta(min_length=1)]
+Count = Annotated[int, Meta(ge=1, le=2**50)]
+Index = Annotated[int, Meta(ge=0, le=2**50)]
+Positive = Annotated[float, Meta(gt=0, le=1e6)]
+QosClass = Literal["realtime", "interactive", "batch"]
+
+
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of a scenario file."""
+
+    def __post_init__(self) -> None:
+        # Plain numbers, so that any encoder takes a table as it is.
+        for info in fields(self):
+            value = getattr(self, info.name)
+            if isinstance(value, Duration):
+                force_setattr(self, info.name, int(value))
+            elif isinstance(value, Hz | Share):
+                force_setattr(self, info.name, float(value))
+
+
+class Run(Config, frozen=True, kw_only=True):
+    """``[scenario]``: what is done how often and for how long.
+
+    Attributes:
+        seed: Everything random is derived from it and from names.
+        repeats: Cells an arm.
+        order: Of the cells; see `djinnload.scenarios.cells`.
+        warmup: ns before measure, of the same load; 0: none.
+        duration: ns of measure, > 0.
+        grace: ns that requests in flight are given after measure.
+        max_in_flight: Requests of a run; what falls due beyond it is dropped.
+        overload: ``unexpected``: a queue that grows voids the cell.
+        load: Multiplies every rate "of capacity".
+        objectives: For the whole cell.
+    """
+
+    name: Name
+    seed: Index = 1
+    repeats: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    order: Literal["interleaved", "shuffled", "given"] = "interleaved"
+    warmup: Duration = Duration(SECOND)
+    duration: Duration
+    grace: Duration = Duration(20 * SECOND)
+    max_in_flight: Count = 10_000
+    overload: Literal["expected", "unexpected"] = "unexpected"
+    load: Positive = 1.0
+    objectives: tuple[str, ...] = ()
+
+
+class Calibrate(Config, frozen=True, kw_only=True):
+    """``[calibrate]``: how capacity, which rates may refer to, is found.
+
+    Attributes:
+        arm: That is measured; None: the first one.
+        users: Of the closed mix.
+        time: ns of it.
+        capacity: Sessions/s; given, nothing is measured.
+    """
+
+    arm: Name | None = None
+    users: Annotated[int, Meta(ge=1, le=100_000)] = 8
+    time: Duration = Duration(5 * SECOND)
+    capacity: Hz | None = None
+
+
+class Shares(Config, frozen=True, kw_only=True):
+    """``[target.server] shares``: of the slots, by class; a class left out has none."""
+
+    realtime: Share | None = None
+    interactive: Share | None = None
+    batch: Share | None = None
+
+
+class Server(Config, frozen=True, kw_only=True):
+    """``[target.server]``: settings of a server that we boot; None: its own default.
+
+    Attributes:
+        policy: ``qos``; ``fcfs``, one FIFO over the same slots; ``none``, no queue.
+        slots: Requests that run at once.
+        shares: Of the slots, by class.
+        default_class: Of a request that names none.
+        escalation_delay: ns after which a head goes over its class's limit.
+        admission_limit: Requests in the server; more are refused.
+        queue_limit: Requests waiting; more are refused.
+        threads: CPU threads of all forwards together; 0: all cores but one.
+        nice: Niceness.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …
+    """
+
+    policy: Literal["qos", "fcfs", "none"] | None = None
+    slots: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    shares: Shares | None = None
+    default_class: QosClass | None = None
+    escalation_delay: Duration | None = None
+    admission_limit: Count | None = None
+    queue_limit: Count | None = None
+    threads: Annotated[int, Meta(ge=0, le=4096)] | None = None
+    nice: Annotated[int, Meta(ge=-20, le=19)] | None = None
+    device: Text | None = None
+
+
+class Target(Config, frozen=True, kw_only=True):
+    """``[target]``: what is driven.
+
+    Attributes:
+        use: Name of the target plugin.
+        address: ``host:port``; None: see `djinnload.boots`.
+        server: Settings of a server that we boot.
+        register: ``id``: the server builds the models; ``weights``: we send them.
+        ready: ns that a server is given to answer.
+        options: Of the target plugin.
+    """
+
+    use: Text = "djinn"
+    address: Annotated[str, Meta(pattern=r"^\S+:\d{1,5}\Z")] | None = None
+    server: Server = Server()
+    register: Literal["auto", "id", "weights"] = "auto"
+    ready: Duration = Duration(60 * SECOND)
+    options: dict[str, Any] = {}
+
+
+class Think(Config, frozen=True, kw_only=True, tag_field="distribution"):
+    """Pause of a closed user between two sessions; one kind a distribution."""
+
+
+class Constant(Think, frozen=True, kw_only=True, tag="constant"):
+    """Always *mean* ns."""
+
+    mean: Duration
+
+
+class Exponential(Think, frozen=True, kw_only=True, tag="exponential"):
+    """Memoryless, of *mean* ns."""
+
+    mean: Duration
+
+
+class Uniform(Think, frozen=True, kw_only=True, tag="uniform"):
+    """From *low* to *high* ns."""
+
+    low: Duration
+    high: Duration
+
+
+class Lognormal(Think, frozen=True, kw_only=True, tag="lognormal"):
+    """Of *mean* ns; *sigma* is the standard deviation of the pause's logarithm."""
+
+    mean: Duration
+    sigma: Annotated[float, Meta(gt=0, le=5)] = 1.0
+
+
+class Population(Config, frozen=True, kw_only=True):
+    """``[[population]]``: users of one kind.
+
+    Attributes:
+        deadline: ns from due, or None; told to the server, bounds miss_rate.
+        timeout: ns from due; then we give up.
+        arrival: Open: ``process``, that process's options, ``per = "user"``.
+        users: Closed, alone; with *arrival*: that many independent streams.
+        think: Pause of a closed user; None: none.
+        retry: Least ns of pause after a session that was not ok.
+        workload: ``use``, and that workload's options.
+    """
+
+    name: Name
+    qos_class: QosClass = "interactive"
+    deadline: Duration | None = None
+    timeout: Duration = Duration(60 * SECOND)
+    arrival: dict[str, Any] | None = None
+    users: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    think: Constant | Exponential | Uniform | Lognormal | None = None
+    retry: Duration = Duration(SECOND // 10)
+    workload: dict[str, Any]
+    objectives: tuple[str, ...] = ()
+
+
+class Arm(Config, frozen=True, kw_only=True):
+    """``[[arm]]``: one way of doing it; arms are compared.
+
+    Attributes:
+        judged: Whether its objectives decide the exit code.
+        set: Values by path, such as ``target.server.policy``.
+        unset: Paths removed.
+    """
+
+    name: Name
+    judged: bool = True
+    set: dict[str, Any] = {}
+    unset: tuple[str, ...] = ()
+
+
+class Comparison(Config, frozen=True, kw_only=True):
+    """``[comparison]``: every other arm against *baseline*, paired by repeat."""
+
+    baseline: Name
+    metrics: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    equal_work: Literal["exact", "prefix"] = "exact"
+    pair_by: Literal["repeat"] = "repeat"
+
+
+class Verify(Config, frozen=True, kw_only=True):
+    """``verify``: how many sessions have their answers checked.
+
+    Attributes:
+        share: Of the sessions of each population.
+        at_least: Sessions of each population.
+    """
+
+    share: Share = Share(0.01)
+    at_least: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
+
+
+class Document(Config, frozen=True, kw_only=True):
+    """A whole scenario file.
+
+    Attributes:
+        precise: Waits that poll for the last 100 µs; None: where services are short.
+    """
+
+    scenario: Run
+    calibrate: Calibrate = Calibrate()
+    target: Target = Target()
+    populations: Annotated[tuple[Population, ...], Meta(min_length=1)] = field(
+        name="population"
+    )
+    arms: tuple[Arm, ...] = field(name="arm", default=())
+    comparison: Comparison | None = None
+    verify: Verify = Verify()
+    precise: bool | None = None

@@ -1,0 +1,239 @@
+"""Forward passes and KV sessions, in worker threads; torch is imported on first use.
+
+One executor serves one process. The event loop calls nothing here but `workers`;
+`load` runs in the loading thread, `run` in a worker thread. To make a server that
+misbehaves, as the tests do, subclass it and hand it to `serve`.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from djinnload.clock import monotonic_ns
+from djinnload.server.loading import Loaded, Recipe, load
+from djinnload.server.sessions import Kept, Sessions
+from djinnload.server.settings import Settings
+from djinnload.spi import Tensor
+
+__all__ = ("ECHO", "Answer", "Executor", "RequestError", "Work")
+
+#: The fingerprint that needs no registration: its outputs are its inputs.
+ECHO = "djinnload-echo"
+
+_NEED = re.compile(r"(\w+)(\[-1\])?")
+_DTYPES = ("float32", "float16", "int64", "int32", "bool")
+#: Arguments of a forward that are the server's to give.
+_RESERVED = ("past_key_values", "use_cache", "return_dict", "self")
+
+
+class RequestError(Exception):
+    """A request cannot be served; the text is the reply's message."""
+
+
+class Work(Struct, frozen=True):
+    """One admitted request.
+
+    Attributes:
+        loaded: The model; None for the echo.
+        continues: Decode: the session must be there. Else it is made.
+        session: None: no state is read or left.
+        finalize: The session is freed afterwards, whatever comes of the request.
+        needs: ``NAME`` or ``NAME[-1]`` (its last position only); empty: everything.
+    """
+
+    fingerprint: str
+    loaded: Loaded | None
+    inputs: tuple[Tensor, ...]
+    continues: bool = False
+    session: str | None = None
+    finalize: bool = False
+    needs: tuple[str, ...] = ()
+
+
+class Answer(Struct, frozen=True):
+    """What came of a request.
+
+    Attributes:
+        reused_tokens: Positions that the session already had.
+        begun_ns: When a worker began with it.
+    """
+
+    outputs: tuple[Tensor, ...]
+    reused_tokens: int
+    begun_ns: int
+    done_ns: int
+
+
+class Executor:
+    """Models run here, one request a worker at a time.
+
+    Attributes:
+        workers: Requests that compute at the same time; with the torch threads of each,
+            never more threads than the settings allow, however many slots there are.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions = Sessions(
+            max_sessions=settings.max_sessions, max_bytes=settings.max_session_bytes
+        )
+        cores = len(os.sched_getaffinity(0))
+        self.threads = settings.threads or max(1, cores - 1)
+        self._intra = max(1, self.threads // settings.slots)
+        self.workers = min(settings.slots, max(1, self.threads // self._intra))
+        if settings.device != "cpu":
+            self.workers = settings.slots
+
+    def load(self, recipe: Recipe) -> Loaded:
+        """Build the model and run it once, so that no request pays for the first time.
+
+        Raises:
+            DjinnloadError, ValueError: The recipe makes no model.
+        """
+        import torch
+
+        torch.set_num_threads(self._intra)
+        loaded = load(recipe, device=self.settings.device)
+        ids = Tensor("input_ids", (1, 1), "int64", bytes(8))
+        self.run(Work("", loaded, (ids,)))
+        return loaded
+
+    def run(self, work: Work) -> Answer:
+        """Serve one request.
+
+        Raises:
+            RequestError: It asks for what the model does not take or give.
+            SessionError: Its session cannot be continued.
+        """
+        begun_ns = monotonic_ns()
+        outputs, reused = self.answer(work)
+        return Answer(outputs, reused, begun_ns, monotonic_ns())
+
+    def answer(self, work: Work) -> tuple[tuple[Tensor, ...], int]:
+        """Return the outputs that are needed, and how many positions were reused."""
+        if work.loaded is None:
+            return work.inputs, 0
+        import torch
+
+        arguments = {
+            tensor.name: self._array(tensor)
+            for tensor in work.inputs
+            if _acceptable(tensor)
+        }
+        with torch.inference_mode():
+            if work.session is None:
+                found, reused = self.forward(work.loaded, arguments, None, keep=False)
+            else:
+                found, reused = self._in_session(work, work.session, arguments)
+            return _needed(found, work.needs), reused
+
+    def forward(
+        self,
+        loaded: Loaded,
+        arguments: dict[str, Any],
+        kept: Kept | None,
+        *,
+        keep: bool,
+    ) -> tuple[Mapping[str, Any], int]:
+        """Run the model on *arguments*, after what is *kept* of the session.
+
+        With *keep* the outputs hold the cache, made or extended.
+        """
+        past = 0 if kept is None else kept.tokens
+        _check_ids(loaded.module.config, arguments.get("input_ids"), past)
+        if kept is not None:
+            arguments = {**arguments, "past_key_values": kept.cache}
+        return loaded.module(**arguments, use_cache=keep), past
+
+    def _in_session(
+        self, work: Work, name: str, arguments: dict[str, Any]
+    ) -> tuple[Mapping[str, Any], int]:
+        assert work.loaded is not None  # noqa: S101 - `answer` returned the echo
+        kept = None
+        if work.continues:
+            kept = self.sessions.take(name, work.fingerprint)
+        else:
+            self.sessions.begin(name)
+        keeps = False
+        try:
+            found, past = self.forward(work.loaded, arguments, kept, keep=True)
+            keeps = not work.finalize
+        finally:
+            # A cache that a failed forward has touched can never be continued.
+            if not keeps:
+                self.sessions.free(name)
+        if keeps:
+            cache = found["past_key_values"]
+            tokens = past + arguments["input_ids"].shape[1]
+            self.sessions.put(name, Kept(work.fingerprint, cache, tokens, _size(cache)))
+        return found, past
+
+    def _array(self, tensor: Tensor) -> Any:
+        import torch
+
+        # Copied: the frame's buffer is read-only, and torch wants to own what it runs.
+        flat = torch.frombuffer(
+            bytearray(tensor.data), dtype=getattr(torch, tensor.dtype)
+        )
+        return flat.reshape(tensor.shape).to(self.settings.device)
+
+
+def _acceptable(tensor: Tensor) -> bool:
+    if tensor.dtype not in _DTYPES:
+        known = ", ".join(_DTYPES)
+        raise RequestError(f"input {tensor.name} is {tensor.dtype}; taken are {known}")
+    if tensor.name in _RESERVED or not tensor.name.isidentifier():
+        raise RequestError(f"no input may be named {tensor.name!r}")
+    if not tensor.nbytes:
+        raise RequestError(f"input {tensor.name} is empty")
+    return True
+
+
+def _check_ids(config: Any, ids: Any, past: int) -> None:
+    """Refuse what would be an index out of range: on a GPU that ends the process."""
+    if ids is None or ids.ndim != 2:  # noqa: PLR2004 - batch, sequence
+        raise RequestError("input_ids of shape [batch, sequence] are required")
+    if ids.is_floating_point() or ids.dtype.itemsize == 1:
+        raise RequestError("input_ids must be int64 or int32")
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= config.vocab_size:
+        size = config.vocab_size
+        raise RequestError(f"token ids {low} to {high} are not within 0 to {size - 1}")
+    room = config.max_position_embeddings
+    if past + ids.shape[1] > room:
+        raise RequestError(
+            f"{past} positions and {ids.shape[1]} more exceed the model's {room}"
+        )
+
+
+def _needed(found: Mapping[str, Any], needs: Sequence[str]) -> tuple[Tensor, ...]:
+    import torch
+
+    outputs = {k: v for k, v in found.items() if isinstance(v, torch.Tensor)}
+    if not needs:
+        return tuple(_tensor(name, value) for name, value in outputs.items())
+    made = []
+    for need in needs:
+        match = _NEED.fullmatch(need)
+        if match is None or match[1] not in outputs:
+            known = ", ".join(f"{name}, {name}[-1]" for name in outputs)
+            raise RequestError(f"no output {need!r}; there is: {known}")
+        value = outputs[match[1]]
+        made.append(_tensor(match[1], value[:, -1:] if match[2] else value))
+    return tuple(made)
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    import torch
+
+    if value.dtype == torch.bfloat16:
+        # The wire has no bfloat16; float32 holds every one of its values.
+        value = value.float()
+    return Tensor.of(name, value.contiguous().cpu().numpy())
+
+
+def _size(cache: Any) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)

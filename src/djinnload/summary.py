@@ -1,0 +1,251 @@
+"""What a cell, and a run, came to: ``summary.json`` and ``intervals.hlog``.
+
+Made from the directory alone: the same after a run, from ``djinnload report``, and of a
+run that was killed, whose cells are then missing or failed.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from djinnload import columns, hlog, objective, stats, summarize
+from djinnload.findings import Finding
+from djinnload.health import CellEvidence, judge_cell, not_applicable
+from djinnload.recorder import read_json, read_probes, read_samples, write_json
+from djinnload.run_summary import Cell, run_summary
+from djinnload.stats import Array, PopulationSamples
+from djinnload.summarize import turn_times
+
+__all__ = ("fold_cell", "fold_run")
+
+Document = dict[str, Any]
+
+SCHEMA = 1
+#: Parents of a cell's directory: arm, point, cells, run.
+_ROOT = 3
+_HLOG_METRICS = ("latency", "service", "lateness")
+#: Of probes that describe GPUs, a device each.
+_GPU_SOURCES = ("gpu", "nvml")
+_UNREADABLE = (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError)
+
+
+def fold_cell(
+    cell_dir: Path,
+    *,
+    calibration: Mapping[str, Any] | None = None,
+    accepted: Collection[str] = (),
+) -> Document:
+    """Write a cell's summary.json and intervals.hlog; return the former.
+
+    Args:
+        cell_dir: Holds manifest.json and samples.
+        calibration: calibration.json; None: nothing was calibrated.
+        accepted: Codes of ``--accept``, which void nothing.
+
+    Raises:
+        OSError: There is no manifest, or no room.
+        ValueError: A time is beyond what an hlog can hold (24 h), or negative.
+    """
+    return _fold(Path(cell_dir), _evidence(Path(cell_dir), calibration), accepted)[0]
+
+
+def fold_run(run_dir: Path) -> Document:
+    """Write a run's summary.json, repair its index.json; return the former.
+
+    Every complete cell is folded again, so that no summary is older than its samples.
+    A cell that was planned and never begun is ``missing``; one that was not finished,
+    or cannot be read, is ``failed``; neither counts in any number.
+    """
+    run_dir = Path(run_dir)
+    manifest = _read(run_dir / "manifest.json")
+    calibration = _read(run_dir / "calibration.json") or None
+    index = _read(run_dir / "index.json")
+    cells = [
+        _cell(run_dir, entry, calibration, manifest.get("accepted") or ())
+        for entry in index.get("cells") or _found(run_dir)
+    ]
+    if index:
+        _repair(run_dir, index, cells)
+    summary = summarize.finite(run_summary(manifest, cells))
+    write_json(run_dir / "summary.json", summary)
+    return dict(summary)
+
+
+def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvidence:
+    manifest = read_json(cell_dir / "manifest.json")
+    probes = read_probes(cell_dir)
+    return CellEvidence(
+        populations=stats.populations(read_samples(cell_dir), manifest),
+        probes=probes if probes.num_rows else None,
+        manifest=manifest,
+        calibration=calibration,
+    )
+
+
+def _fold(
+    cell_dir: Path, evidence: CellEvidence, accepted: Collection[str]
+) -> tuple[Document, tuple[Finding, ...]]:
+    findings = judge_cell(evidence, accepted=accepted)
+    made = {"schema": SCHEMA, "scenario": _scenario(cell_dir)}
+    summary = summarize.finite(made | _cell_summary(evidence, findings))
+    _write_hlog(cell_dir / "intervals.hlog", evidence)
+    write_json(cell_dir / "summary.json", summary)
+    return summary, findings
+
+
+def _scenario(cell_dir: Path) -> str | None:
+    """Return the name in the root manifest; None for a cell that lies elsewhere."""
+    above = cell_dir.resolve().parents
+    if len(above) <= _ROOT or above[_ROOT - 1].name != "cells":
+        return None
+    scenario = _read(above[_ROOT] / "manifest.json").get("scenario")
+    name = scenario.get("name") if isinstance(scenario, dict) else None
+    return None if name is None else str(name)
+
+
+def _cell_summary(evidence: CellEvidence, findings: tuple[Finding, ...]) -> Document:
+    manifest = evidence.manifest
+    proof = manifest.get("proof") or {}
+    plans = manifest.get("populations") or {}
+    return {
+        **{key: manifest.get(key) for key in ("point", "arm", "repeat", "complete")},
+        "interrupted": bool(manifest.get("interrupted")),
+        "verdict": msgspec.to_builtins(objective.run_verdict((), findings)),
+        "not_applicable": not_applicable(evidence),
+        "proof": proof,
+        "populations": {
+            name: summarize.population(samples, plans.get(name) or {}, proof)
+            for name, samples in evidence.populations.items()
+        },
+        "generator": generator(evidence),
+        "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
+        "gpu": gpu(evidence),
+    }
+
+
+def generator(evidence: CellEvidence) -> Document:
+    """Return how well the generator kept its own schedule; None: not recorded."""
+    lateness = [
+        turn_times(each.turns, "lateness") for each in evidence.populations.values()
+    ]
+    late = np.concatenate(lateness) if lateness else np.empty(0)
+    _, lags = evidence.probe("loop_lag_ns") if evidence.probes else ((), np.empty(0))
+    _, pauses = evidence.probe("gc_pause_ns") if evidence.probes else ((), np.empty(0))
+    return {
+        "lateness_us": summarize.spread_of(late / 1e3),
+        "loop_lag_us": summarize.spread_of(lags / 1e3) if len(lags) else None,
+        "cpu": _cpu(evidence),
+        "gc_ms": summarize.spread_of(pauses / 1e6) if evidence.probes else None,
+        "dropped": evidence.manifest.get("dropped"),
+    }
+
+
+def _cpu(evidence: CellEvidence) -> float | None:
+    """Return the share of a core that was used and not deliberately polled away."""
+    if evidence.probes is None:
+        return None
+    times, used = evidence.probe("cpu_ns")
+    if len(times) < 2 or times[-1] <= times[0]:  # noqa: PLR2004 - a span has two ends
+        return None
+    _, polled = evidence.probe("polled_ns")
+    spent = used[-1] - used[0] - (polled[-1] - polled[0] if len(polled) else 0)
+    return float(spent / (times[-1] - times[0]))
+
+
+def gpu(evidence: CellEvidence) -> list[Document] | None:
+    """Return mean and max of what each GPU reported in measure; None: nothing did."""
+    if evidence.probes is None:
+        return None
+    begin, end = evidence.window_ns
+    devices: dict[str, dict[str, list[float]]] = {}
+    mine = np.isin(columns.texts(evidence.probes["source"]).astype(str), _GPU_SOURCES)
+    for row in evidence.probes.filter(mine).to_pylist():
+        if begin <= row["t_ns"] <= end:
+            named = devices.setdefault(row["device"], {})
+            named.setdefault(row["name"], []).append(row["value"])
+    made = [
+        {"device": device}
+        | {k: {"mean": float(np.mean(v)), "max": max(v)} for k, v in named.items()}
+        for device, named in devices.items()
+    ]
+    return made or None
+
+
+def _write_hlog(path: Path, evidence: CellEvidence) -> None:
+    begin, _ = evidence.window_ns
+    series = {
+        f"{name}.{metric}": _timed(samples, metric)
+        for name, samples in evidence.populations.items()
+        for metric in _HLOG_METRICS
+    }
+    text = "\n".join(hlog.hlog_lines(series, begin_ns=begin)) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".hlog.")
+    with os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text)
+    Path(temporary).chmod(0o644)
+    Path(temporary).replace(path)
+
+
+def _timed(samples: PopulationSamples, metric: str) -> tuple[Array, Array]:
+    """Return done and value of the turns that `summarize.turn_times` shows."""
+    turns = samples.turns
+    known = np.isfinite(getattr(turns, f"{metric}_ns"))
+    if metric != "lateness":
+        known &= turns.ok
+    return turns.done_ns[known], turn_times(turns, metric)
+
+
+def _read(path: Path) -> Document:
+    """Return a document, or nothing of what is missing or no JSON."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        found = read_json(path)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _found(run_dir: Path) -> Iterable[Document]:
+    """Return what an index would say of the cells that have a directory."""
+    for manifest in sorted((run_dir / "cells").glob("*/*/r*/manifest.json")):
+        point, arm, repeat = manifest.parent.parts[-3:]
+        yield {
+            "id": f"{point}/{arm}/{repeat}",
+            "arm": arm,
+            "repeat": int(repeat[1:]) if repeat[1:].isdigit() else None,
+            "path": str(manifest.parent.relative_to(run_dir)),
+        }
+
+
+def _cell(
+    run_dir: Path,
+    entry: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None,
+    accepted: Collection[str],
+) -> Cell:
+    """Fold one cell, whatever state it is in."""
+    path = run_dir / str(entry.get("path") or f"cells/{entry.get('id')}")
+    manifest = _read(path / "manifest.json")
+    if not (path / "manifest.json").exists():
+        skipped = entry.get("status") == "skipped"
+        return Cell(entry, "skipped" if skipped else "missing")
+    if not manifest.get("complete"):
+        return Cell(entry, "failed", manifest=manifest)
+    try:
+        evidence = _evidence(path, calibration)
+        summary, findings = _fold(path, evidence, accepted)
+    except _UNREADABLE as error:
+        why = f"{type(error).__name__}: {error}"
+        return Cell(entry, "failed", manifest=manifest, error=why)
+    status = "void" if any(each.void for each in findings) else "done"
+    return Cell(entry, status, manifest, evidence, summary, findings)
+
+
+def _repair(run_dir: Path, index: Document, cells: Iterable[Cell]) -> None:
+    entries = [dict(cell.entry) | {"status": cell.status} for cell in cells]
+    if entries != index.get("cells"):
+        write_json(run_dir / "index.json", index | {"cells": entries})

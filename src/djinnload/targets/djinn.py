@@ -1,0 +1,310 @@
+"""A Djinn server, real or djinnload's own: one connection a request, no task."""
+
+import asyncio  # noqa: TID251 - targets talk to the loop
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from djinnload.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    Refused,
+    RemoteProtocolError,
+    TargetError,
+)
+from djinnload.spi import (
+    Call,
+    Clock,
+    Evidence,
+    Model,
+    Outcome,
+    Proof,
+    Reply,
+    TargetPlan,
+    Tensor,
+)
+from djinnload.targets.exchange import Exchange, resolve
+from djinnload.targets.requests import ECHO, Templates, fingerprint
+from djinnload.wire import djinn as wire
+from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
+
+__all__ = ("Djinn", "DjinnOptions")
+
+_SECOND = 1_000_000_000
+#: Between two attempts to reach a server that is not up yet.
+_RETRY_S = 0.05
+#: A server may load billions of parameters before it says that it did.
+_REGISTRATION_S = 600.0
+_REFUSALS = ("limit exceeded", "quota exceeded")
+_LONGEST = 500
+
+OnReply = Callable[[Reply], None]
+
+
+class DjinnOptions(Struct, frozen=True, forbid_unknown_fields=True):
+    """Nothing to set."""
+
+
+class Djinn:
+    """Djinn's wire protocol over TCP (`djinnload.spi.CallbackTarget`)."""
+
+    Options: type[Struct] = DjinnOptions
+    streams = False
+
+    def __init__(self, options: DjinnOptions | None = None) -> None:
+        self._live: set[Exchange] = set()
+
+    async def open(self, plan: TargetPlan, clock: Clock) -> Proof:
+        """See `djinnload.spi.Target`."""
+        self._loop = asyncio.get_running_loop()
+        self._now = clock.now
+        self._address = plan.address
+        self._endpoint = await resolve(plan.address)
+        names = {model.name: fingerprint(model, plan.register) for model in plan.models}
+        self._templates = Templates(names)
+        await self._ready(plan.ready_ns)
+        said = await self._warmed()
+        spent = {"sent": 0, "received": 0}
+        for model in plan.models:
+            fields = await self._introduce(model, names[model.name], plan, spent)
+            said = {**said, **fields}
+        kind = said.pop("server", None)
+        return Proof(
+            kind=_kind(kind),
+            evidence={name: Evidence("echoed", value) for name, value in said.items()},
+            registration=spent,
+        )
+
+    def submit(self, call: Call, on_reply: OnReply) -> Callable[[], Reply | None]:
+        """See `djinnload.spi.CallbackTarget`."""
+        buffers = self._templates.request(call)
+        done = partial(self._replied, on_reply)
+        exchange = Exchange(buffers, self._now, done)
+        self._live.add(exchange)
+        exchange.start(self._loop, self._endpoint)
+        return partial(self._cancel, exchange)
+
+    def end_session(self, session_id: str) -> None:
+        """Do nothing: no session is kept on this side."""
+
+    async def aclose(self) -> None:
+        """See `djinnload.spi.Target`."""
+        while self._live:
+            self._live.pop().abort()
+
+    def _replied(
+        self, on_reply: OnReply, exchange: Exchange, result: Frame | TargetError
+    ) -> None:
+        self._live.discard(exchange)
+        on_reply(_reply(exchange, result))
+
+    def _cancel(self, exchange: Exchange) -> Reply | None:
+        if exchange not in self._live:
+            return None
+        self._live.discard(exchange)
+        exchange.abort()
+        return _ended(exchange, Outcome.CANCELLED, "")
+
+    async def _ready(self, ready_ns: int) -> None:
+        """Wait until the server speaks Djinn; say what it speaks if it does not."""
+        until_ns = self._now() + ready_ns
+        failed: TargetError | None = None
+        while (left_ns := until_ns - self._now()) > 0:
+            try:
+                answer, _ = await self._ask(wire.cache_query(), left_ns / _SECOND)
+                wire.decode_bare(answer.payload)
+            except (ConnectFailed, ConnectionLost) as error:
+                failed = error  # it may be starting; another process may have the port
+            except RemoteProtocolError as error:
+                raise RemoteProtocolError(
+                    f"{self._address} does not speak Djinn: {error}"
+                ) from error
+            else:
+                return
+            await asyncio.sleep(_RETRY_S)
+        raise self._unready(failed, ready_ns / _SECOND)
+
+    def _unready(self, failed: TargetError | None, seconds: float) -> TargetError:
+        where = f"{self._address} for {seconds:g} s"
+        if failed is None:
+            return ConnectFailed(f"nothing tried at {where}")
+        if isinstance(failed, _Silent):
+            return failed
+        if isinstance(failed, ConnectionLost):
+            return ConnectionLost(
+                f"{where}: connections are taken and closed, which is not Djinn's way "
+                f"to answer ({failed})"
+            )
+        return ConnectFailed(f"nothing listens at {where}: {failed}")
+
+    async def _warmed(self) -> dict[str, Any]:
+        answer, _ = await self._ask(wire.warmup(), _REGISTRATION_S)
+        # Without CUDA Djinn says that it failed, and works.
+        return _ours(self._v1(answer))
+
+    async def _introduce(
+        self, model: Model, name: str, plan: TargetPlan, spent: dict[str, int]
+    ) -> dict[str, Any]:
+        """Register *model* if it needs that; return what the server says of itself."""
+        if model.name == ECHO:
+            return await self._echoed(name)
+        if plan.register == "weights":
+            request = await asyncio.to_thread(_with_weights, name, model)
+        else:
+            full = wire.model_class(model.architecture, model.config)
+            request = wire.register_by_id(name, model.model_id, full)
+        answer, exchange = await self._ask(request, _REGISTRATION_S)
+        spent["sent"] += exchange.sent
+        spent["received"] += exchange.received
+        fields = self._v1(answer)
+        if fields.get("status") != "success":
+            self._declined(model.name, fields.get("message"))
+        return _ours(fields)
+
+    async def _echoed(self, name: str) -> dict[str, Any]:
+        probe = Tensor("x", (1,), "int64", bytes(8))
+        request = wire.execute_request(
+            {"fingerprint": name, "session_finalize": True}, [probe]
+        )
+        answer, _ = await self._ask(request, _REGISTRATION_S)
+        if answer.kind is not MessageType.EXECUTE_MODEL:
+            self._declined(ECHO, self._v1(answer).get("message"))
+        said = wire.decode_execute_reply(answer.payload)
+        if said.status != "success":
+            self._declined(ECHO, said.message)
+        # What a request was treated like says nothing of a model or of an arm.
+        return {
+            name: value
+            for name, value in said.echo.items()
+            if name in ("server", "policy")
+        }
+
+    def _declined(self, model: str, message: object) -> None:
+        text = one_line(str(message or "without saying why"))
+        raise Refused(f"{self._address} declined model {model}: {text}")
+
+    def _v1(self, answer: Frame) -> dict[str, Any]:
+        try:
+            return wire.decode_v1(answer.payload)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{self._address}: {error}") from error
+
+    async def _ask(
+        self, request: list[Buffer], seconds: float
+    ) -> tuple[Frame, Exchange]:
+        answered: asyncio.Future[Frame | TargetError] = self._loop.create_future()
+
+        def done(_: Exchange, result: Frame | TargetError) -> None:
+            if not answered.done():
+                answered.set_result(result)
+
+        exchange = Exchange(request, self._now, done)
+        exchange.start(self._loop, self._endpoint)
+        try:
+            async with asyncio.timeout(seconds):
+                result = await answered
+        except TimeoutError:
+            raise self._silent(exchange, seconds) from None
+        finally:
+            exchange.abort()
+        if isinstance(result, TargetError):
+            raise result
+        return result, exchange
+
+    def _silent(self, exchange: Exchange, seconds: float) -> TargetError:
+        if not exchange.sent:
+            return ConnectFailed(f"no connection within {seconds:.1f} s")
+        return _Silent(
+            f"{self._address} takes connections and does not answer: "
+            f"{exchange.received} bytes in {seconds:.1f} s"
+        )
+
+
+class _Silent(ConnectionLost):
+    """It listens and says nothing."""
+
+
+def one_line(text: str) -> str:
+    """Return *text* as one line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+
+
+def _kind(server: object) -> str:
+    # Djinn itself has no djinnload object and no version on the wire.
+    return one_line(server) if isinstance(server, str) and server else "Djinn"
+
+
+def _ours(fields: Mapping[str, Any]) -> dict[str, Any]:
+    found = fields.get("djinnload")
+    return dict(found) if isinstance(found, dict) else {}
+
+
+def _with_weights(name: str, model: Model) -> list[Buffer]:
+    from djinnload.models import weights
+
+    tensors = tuple(weights.tensors(model))
+    return wire.register_with_weights(name, model.architecture, model.config, tensors)
+
+
+def _reply(exchange: Exchange, result: Frame | TargetError) -> Reply:
+    if isinstance(result, TargetError):
+        return _ended(exchange, Outcome.ERROR, str(result))
+    try:
+        return _answered(exchange, result)
+    except RemoteProtocolError as error:
+        return _ended(exchange, Outcome.ERROR, f"cannot read the reply: {error}")
+
+
+def _ended(exchange: Exchange, outcome: Outcome, error: str) -> Reply:
+    return Reply(
+        outcome,
+        error=one_line(error),
+        first_ns=exchange.first_ns,
+        bytes_sent=exchange.sent,
+        bytes_received=exchange.received,
+    )
+
+
+def _answered(exchange: Exchange, frame: Frame) -> Reply:
+    if frame.kind is MessageType.ERROR:
+        message = wire.decode_v1(frame.payload).get("message")
+        return _ended(exchange, Outcome.ERROR, f"the server could not read: {message}")
+    if frame.kind is not MessageType.EXECUTE_MODEL:
+        raise RemoteProtocolError(f"a {frame.kind.name} came for an EXECUTE_MODEL")
+    said = wire.decode_execute_reply(frame.payload)
+    if said.status == "success":
+        outcome, error = Outcome.OK, ""
+    else:
+        error = one_line(said.message) or f"status {one_line(said.status)!r}"
+        refused = any(words in error for words in _REFUSALS)
+        outcome = Outcome.REFUSED if refused else Outcome.ERROR
+    resolved = said.metrics.get("qos_class")
+    return Reply(
+        outcome,
+        outputs=said.outputs if outcome is Outcome.OK else {},
+        metrics=_metrics(said),
+        error=error,
+        first_ns=exchange.first_ns,
+        bytes_sent=exchange.sent,
+        bytes_received=exchange.received,
+        qos_class=resolved if isinstance(resolved, str) else "",
+        echo=said.echo,
+    )
+
+
+def _metrics(said: ExecuteReply) -> dict[str, float]:
+    found = {}
+    for name, theirs, scale in (
+        ("queue_ns", "queue_latency_ms", 1e6),
+        ("exec_ns", "executor_time_ms", 1e6),
+        ("reused_tokens", "reused_tokens", 1.0),
+    ):
+        value = said.metrics.get(theirs)
+        if value is None and scale == 1.0:
+            value = said.echo.get(theirs)
+        if type(value) is float or (type(value) is int and abs(value) < 2**63):
+            found[name] = value * scale
+    return found

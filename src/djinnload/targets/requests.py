@@ -1,0 +1,143 @@
+"""EXECUTE_MODEL requests from calls, by templates of their JSON.
+
+All but the session's name is the same for many requests, and is formatted once.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from djinnload.errors import LocalProtocolError
+from djinnload.spi import Call, Model, Tensor
+from djinnload.wire.djinn import Buffer, tensor_fields, v2_request
+
+__all__ = ("ECHO", "Templates", "fingerprint")
+
+#: The model that the reference server has without registration.
+ECHO = "echo"
+_ECHO_FINGERPRINT = "djinnload-echo"
+_PHASES = ("prefill", "decode")
+#: More kinds of request than a run has; shapes may vary without end.
+_KEPT = 4096
+
+
+def fingerprint(model: Model, register: str) -> str:
+    """Return the name under which the server knows *model*: 16 hex digits.
+
+    A server keeps the first registration of a fingerprint, so it changes whenever the
+    recipe does, and with the way of registering: Djinn loads in fp16 by id only.
+    """
+    if model.name == ECHO:
+        return _ECHO_FINGERPRINT
+    recipe = json.dumps([msgspec.to_builtins(model), register], sort_keys=True)
+    return hashlib.sha256(recipe.encode()).hexdigest()[:16]
+
+
+class Templates:
+    """Makes requests for models by their fingerprints.
+
+    Args:
+        fingerprints: By the model's name.
+    """
+
+    def __init__(self, fingerprints: Mapping[str, str]) -> None:
+        self._fingerprints = fingerprints
+        self._kept: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
+
+    def request(self, call: Call) -> list[Buffer]:
+        """Return what to send for *call*.
+
+        Raises:
+            LocalProtocolError: The workload asked for what cannot be sent.
+        """
+        request = call.request
+        inputs = [
+            tensor
+            if tensor.name == name
+            else msgspec.structs.replace(tensor, name=name)
+            for name, tensor in request.inputs.items()
+        ]
+        before, after = self._template(call, inputs)
+        if request.state is None:
+            return v2_request(before, inputs)
+        session = json.dumps(f"{call.session_id}/{request.state}").encode()
+        return v2_request(before + session + after, inputs)
+
+    def _template(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:
+        request = call.request
+        key = (
+            request.model,
+            request.step,
+            request.state is None,
+            request.last,
+            request.needs,
+            call.qos_class,
+            call.deadline_ns,
+            tuple(call.behaviours.items()),
+            tuple([(t.name, t.shape, t.dtype) for t in inputs]),
+        )
+        made = self._kept.get(key)
+        if made is None:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            made = self._kept[key] = self._format(call, inputs)
+        return made
+
+    def _format(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:
+        fields = self._known(call, inputs)
+        more = _session_fields(call)
+        if ours := _ours(call):
+            more["djinnload"] = ours
+        if call.request.state is None:
+            return _json({**fields, **more}), b""
+        rest = b", " + _json(more)[1:] if more else b"}"
+        return _json(fields)[:-1] + b', "session_id": ', rest
+
+    def _known(self, call: Call, inputs: list[Tensor]) -> dict[str, Any]:
+        name = call.request.model
+        if name not in self._fingerprints:
+            known = ", ".join(sorted(self._fingerprints)) or "none"
+            raise LocalProtocolError(
+                f"model {name!r} was not asked for with Assets.model "
+                f"(there is: {known})"
+            )
+        fields: dict[str, Any] = {
+            "fingerprint": self._fingerprints[name],
+            "profile_id": None,
+            **tensor_fields(inputs),
+        }
+        if call.qos_class:
+            fields["qos_class"] = call.qos_class
+        if call.deadline_ns is not None:
+            fields["deadline_ms"] = -(-call.deadline_ns // 1_000_000)
+        return fields
+
+
+def _session_fields(call: Call) -> dict[str, Any]:
+    request = call.request
+    fields: dict[str, Any] = {}
+    # Without a state to come back to, Djinn still reserves an arena: free it at once.
+    if request.last or request.state is None:
+        fields["session_finalize"] = True
+    if request.step in _PHASES:
+        fields["execution_phase"] = request.step
+    return fields
+
+
+def _ours(call: Call) -> dict[str, Any]:
+    ours: dict[str, Any] = {}
+    if call.behaviours:
+        ours["behaviours"] = dict(call.behaviours)
+    if call.request.needs:
+        ours["needs"] = list(call.request.needs)
+    return ours
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(fields).encode()
+    except (TypeError, ValueError) as error:
+        raise LocalProtocolError(f"cannot be sent as JSON: {error}") from error

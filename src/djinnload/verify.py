@@ -1,0 +1,209 @@
+"""Answers kept while the load runs, and checked when it is over.
+
+``Reservoir`` chooses sessions by a hash: the same ones are checked in every arm.
+``check`` has them replayed in one child process at nice 19: torch never runs, and is
+never imported, in the process that makes the load.
+"""
+
+import hashlib
+from bisect import insort
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Literal
+
+import anyio
+import msgspec
+from anyio import to_process
+from msgspec import Struct, field
+
+from djinnload.errors import HostError, PluginError
+from djinnload.models import replay
+from djinnload.models.replay import Answer, CheckRow, Kept, WorkloadRecipe, plain
+from djinnload.spi import Outcome, Reply, Request
+
+__all__ = ("CheckRow", "Kept", "Reservoir", "WorkloadRecipe", "check", "warm")
+
+_HASHES: Final = 1 << 64
+_MASK: Final = _HASHES - 1
+_SPREAD: Final = 0x9E3779B97F4A7C15
+_CHUNK_BYTES: Final = 16 * 2**20
+
+
+class _Session(Struct):
+    added: list[tuple[int, Request, Reply]] = field(default_factory=list)
+    nbytes: int = 0
+
+
+class _Population(Struct):
+    salt: int
+    limit: int = _HASHES  #: Hashes from here on are not wanted.
+    cap: int = _HASHES  #: As far as the budget allows.
+    nbytes: int = 0
+    order: list[tuple[int, int, int]] = field(default_factory=list)
+    sessions: dict[tuple[int, int], _Session] = field(default_factory=dict)
+
+
+class Reservoir:
+    """A seeded sample of sessions, bounded in bytes; the engine's ``Keeper``.
+
+    A session is kept if its hash is below *share*, or among the *at_least* smallest of
+    its population. Over the budget, the session with the largest hash is given up, in
+    the population that takes the most: a rare class is not crowded out by a busy one.
+    Warm-up (*index* < 0) is never kept.
+
+    Args:
+        seed: Of the choice.
+        share: Of the sessions, 0 to 1.
+        at_least: Sessions of each population.
+        budget_bytes: Of all that is kept.
+    """
+
+    def __init__(
+        self, seed: int, share: float, at_least: int, budget_bytes: int = 256 * 2**20
+    ) -> None:
+        self._seed = seed
+        self._share = round(share * _HASHES)
+        self._at_least = at_least
+        self._budget = budget_bytes
+        self._nbytes = 0
+        self._populations: dict[str, _Population] = {}
+
+    def wants(self, population: str, user: int, index: int) -> bool:
+        """Return whether answers of this session are to be added; pure and fast."""
+        found = self._populations.get(population) or self._new(population)
+        # The hash of integers is the same in every process: nothing randomises it.
+        hashed = hash((found.salt, user, index)) * _SPREAD & _MASK
+        return hashed < found.limit and index >= 0
+
+    def add(  # noqa: PLR0917 - the engine's, called for each reply
+        self,
+        population: str,
+        user: int,
+        index: int,
+        seq: int,
+        request: Request,
+        reply: Reply,
+    ) -> None:
+        """Keep an answer, if it is one and its session is still wanted."""
+        if reply.outcome is not Outcome.OK or not self.wants(population, user, index):
+            return
+        found = self._populations[population]
+        key = (user, index)
+        session = found.sessions.get(key)
+        if session is None:
+            session = found.sessions[key] = _Session()
+            hashed = hash((found.salt, user, index)) * _SPREAD & _MASK
+            insort(found.order, (hashed, user, index))
+            self._trim(found)
+        nbytes = _nbytes(request, reply)
+        session.added.append((seq, request, reply))
+        session.nbytes += nbytes
+        found.nbytes += nbytes
+        self._nbytes += nbytes
+        while self._nbytes > self._budget:
+            largest = max(self._populations.values(), key=lambda each: each.nbytes)
+            largest.cap = self._evict(largest)
+            self._limit(largest)
+
+    def end(self, population: str, user: int, index: int) -> None:
+        """Take note that the session is over: what it gave is kept as it is."""
+
+    @property
+    def kept(self) -> list[Kept]:
+        """What is kept, session by session, each in the order of its requests."""
+        return [
+            plain((name, *key), *added)
+            for name, population in self._populations.items()
+            for key, session in population.sessions.items()
+            for added in session.added
+        ]
+
+    def _new(self, population: str) -> _Population:
+        digest = hashlib.sha256(f"{self._seed} {population}".encode()).digest()
+        made = _Population(int.from_bytes(digest[:7]))
+        if not self._at_least:
+            made.limit = self._share
+        return self._populations.setdefault(population, made)
+
+    def _trim(self, population: _Population) -> None:
+        order = population.order
+        while len(order) > self._at_least and order[-1][0] >= self._share:
+            self._evict(population)
+        self._limit(population)
+
+    def _limit(self, population: _Population) -> None:
+        order, least = population.order, self._at_least
+        limit = _HASHES
+        if len(order) >= least:
+            # One above the hash, for the session that has it is itself still wanted.
+            limit = max(self._share, order[least - 1][0] + 1 if least else 0)
+        population.limit = min(limit, population.cap)
+
+    def _evict(self, population: _Population) -> int:
+        hashed, user, index = population.order.pop()
+        gone = population.sessions.pop((user, index))
+        population.nbytes -= gone.nbytes
+        self._nbytes -= gone.nbytes
+        return hashed
+
+
+async def warm(recipes: Mapping[str, WorkloadRecipe]) -> None:
+    """Start the child and have it import, build and load all that ``check`` needs.
+
+    Raises:
+        PluginError: A workload cannot be built there.
+        HostError: The child died.
+    """
+    for name, recipe in recipes.items():
+        await _in_child("warm", msgspec.msgpack.encode(([], {name: recipe})))
+
+
+async def check(
+    kept: Iterable[Kept], recipes: Mapping[str, WorkloadRecipe]
+) -> list[CheckRow]:
+    """Return a row for each answer kept, in the order of *seq*.
+
+    Args:
+        kept: Of ``Reservoir.kept``; each session's answers next to each other.
+        recipes: By population.
+
+    Raises:
+        PluginError: A workload cannot be built again, or its ``verify`` broke.
+        HostError: The child died.
+    """
+    rows: list[CheckRow] = []
+    for chunk in _chunks(kept):
+        needed = {each.population: recipes[each.population] for each in chunk}
+        rows += await _in_child("check", msgspec.msgpack.encode((chunk, needed)))
+    return sorted(rows, key=lambda row: row.seq)
+
+
+async def _in_child(task: Literal["check", "warm"], payload: bytes) -> list[CheckRow]:
+    try:
+        answer = await to_process.run_sync(replay.run, task, payload, cancellable=True)
+    except anyio.BrokenWorkerProcess as error:
+        reason = "the process that checks answers died (out of memory?)"
+        raise HostError(f"{reason}; check fewer with a smaller share") from error
+    decoded = msgspec.msgpack.decode(answer, type=Answer)
+    if decoded.failed is not None:
+        raise PluginError(*decoded.failed)
+    return decoded.rows
+
+
+def _chunks(kept: Iterable[Kept]) -> Iterator[list[Kept]]:
+    """Yield parts of about a chunk's bytes; no session is ever divided."""
+    chunk: list[Kept] = []
+    nbytes = 0
+    for each in kept:
+        if nbytes > _CHUNK_BYTES and each.session != chunk[-1].session:
+            yield chunk
+            chunk, nbytes = [], 0
+        chunk.append(each)
+        nbytes += sum(len(plain.data) for plain in each.inputs + each.outputs)
+    if chunk:
+        yield chunk
+
+
+def _nbytes(request: Request, reply: Reply) -> int:
+    # The reply's outputs are decoded when they are looked at, which is not now.
+    received = reply.bytes_received or sum(t.nbytes for t in reply.outputs.values())
+    return received + sum(tensor.nbytes for tensor in request.inputs.values())

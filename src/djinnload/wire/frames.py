@@ -1,0 +1,197 @@
+"""Djinn's frames: a type, a length and a payload, cut from bytes however they arrive.
+
+Nothing is allocated for a length before it has been checked, and no more of it than has
+nearly arrived: a hostile header costs nothing.
+"""
+
+from collections.abc import Sequence
+from enum import IntEnum
+from struct import Struct as Packing
+
+from msgspec import Struct
+
+from djinnload.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
+
+__all__ = (
+    "FORBIDDEN",
+    "HEADER",
+    "MAX_PAYLOAD",
+    "Buffer",
+    "Frame",
+    "FrameReader",
+    "MessageType",
+    "frame",
+    "pads",
+)
+
+Buffer = bytes | bytearray | memoryview
+
+HEADER = Packing(">BQ")
+MAX_PAYLOAD = 10 * 2**30
+#: Lengths that Djinn takes for a corrupt header.
+FORBIDDEN = frozenset(n * 2**20 for n in (64, 128, 256, 512, 1024))
+#: Room made for a payload at once; more only as bytes arrive.
+FIRST_ROOM = 32 * 2**20
+
+
+class MessageType(IntEnum):
+    """First byte of a frame."""
+
+    CACHE_QUERY = 0x04
+    REGISTER_MODEL = 0x05
+    EXECUTE_MODEL = 0x06
+    INIT_MODEL = 0x07
+    WARMUP_GPU = 0x08
+    REGISTER_CHUNK_START = 0x09
+    REGISTER_CHUNK_DATA = 0x0A
+    REGISTER_CHUNK_END = 0x0B
+    QUERY_RESULT = 0x0C
+    EXECUTE_BATCH = 0x0D
+    EXECUTE_STAGE = 0x0E
+    EXECUTE_WITH_BREAKPOINT = 0x0F
+    SIGNAL_PHASE = 0x10
+    ERROR = 0xFF
+
+
+_KINDS = {int(kind): kind for kind in MessageType}
+
+
+class Frame(Struct, frozen=True, gc=False):
+    """One message, whole.
+
+    Attributes:
+        payload: A view of the bytes received; decoding copies nothing.
+    """
+
+    kind: MessageType
+    payload: memoryview
+
+
+def frame(kind: MessageType, parts: Sequence[Buffer]) -> list[Buffer]:
+    """Return the header and *parts*, as buffers to be written in order.
+
+    Raises:
+        LocalProtocolError: The protocol refuses a payload of that length.
+    """
+    length = sum(memoryview(part).nbytes for part in parts)
+    if length == 0 or length > MAX_PAYLOAD or length in FORBIDDEN:
+        raise LocalProtocolError(f"no Djinn frame holds exactly {length} bytes")
+    return [HEADER.pack(kind, length) + parts[0], *parts[1:]]
+
+
+def pads(length: int) -> bytes:
+    """Return what a JSON document must be followed by if the payload has *length*."""
+    return b" " if length in FORBIDDEN else b""
+
+
+class FrameReader:
+    """Cuts one frame from a connection, the only one that Djinn ever sends on it.
+
+    Give it bytes with `feed`, or let the socket write into `room` and say how many came
+    with `filled`. Bytes after the frame are counted in `surplus` and else ignored.
+    """
+
+    def __init__(self, limit: int = MAX_PAYLOAD) -> None:
+        self._limit = limit
+        self._head = bytearray()
+        self._kind = MessageType.ERROR
+        self._length = 0
+        self._payload = bytearray()
+        self._got = 0
+        self._frame: Frame | None = None
+        self.surplus = 0
+
+    @property
+    def missing(self) -> int | None:
+        """Return the payload's bytes that are to come; None before its header."""
+        return self._length - self._got if self._length else None
+
+    def feed(self, data: Buffer) -> Frame | None:
+        """Take *data*; return the frame once it is whole.
+
+        Raises:
+            RemoteProtocolError: An unknown type, or a length that is not allowed.
+        """
+        view = memoryview(data)
+        if not self._length:
+            view = self._header(view)
+        if not self._got and len(view) >= self._length > 0:
+            return self._whole(view)
+        while len(view) and self.missing:
+            with self.room() as room:
+                n = min(len(room), len(view))
+                room[:n] = view[:n]
+            self._got += n
+            view = view[n:]
+        self.surplus += len(view)
+        return self._finish()
+
+    def room(self) -> memoryview:
+        """Return where the payload's next bytes belong; release it before `filled`."""
+        have = len(self._payload)
+        if self._got == have < self._length:
+            more = min(self._length, max(2 * have, FIRST_ROOM)) - have
+            self._payload += bytes(more) if have else b""
+            if not have:
+                self._payload = bytearray(more)
+        return memoryview(self._payload)[self._got :]
+
+    def filled(self, n: int) -> Frame | None:
+        """Say that *n* bytes were written to `room`; return the frame if whole."""
+        self._got += n
+        return self._finish()
+
+    def eof(self) -> None:
+        """Say that no more bytes come.
+
+        Raises:
+            ConnectionLost: The frame is not whole.
+        """
+        if self._frame is not None:
+            return
+        if not self._length:
+            got = len(self._head)
+            where = f"after {got} of 9 header bytes" if got else "without an answer"
+        else:
+            where = f"after {self._got} of {self._length} bytes"
+        raise ConnectionLost(f"connection closed {where}")
+
+    def _header(self, view: memoryview) -> memoryview:
+        take = HEADER.size - len(self._head)
+        self._head += view[:take]
+        if len(self._head) == HEADER.size:
+            kind, length = HEADER.unpack(self._head)
+            self._check(kind, length)
+            self._kind, self._length = _KINDS[kind], length
+        elif self._head and self._head[0] not in _KINDS:
+            self._check(self._head[0], 1)
+        return view[take:]
+
+    def _check(self, kind: int, length: int) -> None:
+        if self._head.startswith(b"HTTP") or kind == ord("H"):
+            raise RemoteProtocolError("HTTP came where a Djinn frame belongs")
+        if kind not in _KINDS:
+            raise RemoteProtocolError(f"no Djinn message has type 0x{kind:02x}")
+        if length == 0 or length in FORBIDDEN:
+            raise RemoteProtocolError(f"payload length {length} is not allowed")
+        if length > self._limit:
+            raise RemoteProtocolError(
+                f"payload of {length} bytes is over the limit of {self._limit}"
+            )
+
+    def _whole(self, view: memoryview) -> Frame:
+        # The common case, a short message in one piece: no room to make or to fill.
+        self._got = self._length
+        self.surplus += len(view) - self._length
+        view = view[: self._length]
+        self._frame = Frame(
+            self._kind, view if view.readonly else memoryview(bytes(view))
+        )
+        return self._frame
+
+    def _finish(self) -> Frame | None:
+        if not self._length or self._got < self._length:
+            return None
+        if self._frame is None:
+            self._frame = Frame(self._kind, memoryview(self._payload))
+        return self._frame

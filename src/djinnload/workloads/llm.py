@@ -1,0 +1,237 @@
+"""Workload ``llm``: a prompt, then one token at a time, as a language model is served.
+
+By default the tokens are given beforehand (``decode = "forced"``): every arm does equal
+work, and the answers can be checked by one local forward over the same tokens.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from djinnload.errors import ScenarioError
+from djinnload.models.checkpoint import to_float32
+from djinnload.spi import (
+    Assets,
+    Check,
+    Model,
+    Outcome,
+    Reference,
+    Reply,
+    Request,
+    Session,
+    Tensor,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Ids = np.ndarray[Any, np.dtype[np.int64]]
+    Logits = np.ndarray[Any, np.dtype[np.float32]]
+
+__all__ = ("Llm",)
+
+_POOL_COUNT = 64
+_POOL_STEPS = 2**15  #: Bounds the memory that prepared requests take.
+_POOL_BYTES = 64 * 2**20
+_LOGITS_RANK = 3  # batch, position, vocabulary
+_NEEDS = ("logits[-1]",)
+
+
+class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Options of the workload ``llm``.
+
+    Attributes:
+        model: Name in the catalog, or a checkpoint.
+        prompt_tokens: Tokens of the prompt, unless a trace says otherwise.
+        new_tokens: Tokens produced: one by the prefill, the others by decodes.
+        decode: Tokens fed back: ``forced``, given beforehand; ``greedy``, as served.
+        dtype: Of the weights.
+        batch: Sequences in one request.
+    """
+
+    model: str
+    prompt_tokens: Annotated[int, Meta(ge=1)] = 16
+    new_tokens: Annotated[int, Meta(ge=1)] = 1
+    decode: Literal["forced", "greedy"] = "forced"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    batch: Annotated[int, Meta(ge=1, le=1024)] = 1
+
+
+class Llm:
+    """One turn a session: a prefill, then ``new_tokens`` − 1 decodes."""
+
+    Options: ClassVar[type[Struct]] = LlmOptions
+    unit = "tokens"
+
+    def __init__(self, options: LlmOptions, assets: Assets) -> None:
+        self._options = options
+        self._model: Model = assets.model(options.model, dtype=options.dtype)
+        self._vocabulary = int(self._model.config["vocab_size"])
+        self._limit = int(self._model.config["n_positions"])
+        self._check_length(options.prompt_tokens, options.new_tokens)
+        self._pool = self._draw(assets.seed)
+        self._scripts = [tuple(self._script(ids)) for ids in self._pool]
+
+    def session(self, session: Session) -> Generator[Request, Reply, None]:
+        """Yield the requests of one turn; give up at the first that fails.
+
+        The hints ``prompt_tokens`` and ``new_tokens`` stand in for the options.
+
+        Raises:
+            ScenarioError: The hints are longer than the model's positions.
+        """
+        which = int(session.rng.random() * len(self._pool))
+        if session.hints or self._options.decode == "greedy":
+            yield from self._unprepared(self._pool[which], session.hints)
+            return
+        for request in self._scripts[which]:
+            reply = yield request
+            if reply.outcome is not Outcome.OK:
+                return
+
+    def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
+        """Compare the logits with a local forward over all tokens fed so far."""
+        import numpy as np
+
+        fed: Ids = request.inputs["input_ids"].numpy()
+        before: Ids | None = reference.state.get("ids")
+        ids = fed if before is None else np.concatenate([before, fed], axis=1)
+        reference.state["ids"] = ids
+        length = ids.shape[1]
+        lengths = (1, fed.shape[1], length)
+        served, reason = self._served(reply, ids.shape[0], lengths)
+        if served is None:
+            return Check(ok=False, reason=reason)
+        wanted = _last_logits(reference, request.model, ids, served.shape[1])
+        difference = float(np.abs(served - wanted).max())
+        allowed = reference.tolerance(request.model) * float(wanted.std())
+        if difference <= allowed:
+            return Check(ok=True, max_abs_diff=difference)
+        reason = f"logits differ by {difference:.3g} at most, allowed {allowed:.3g}"
+        reason += f" ({request.step}, {length} tokens in)"
+        return Check(ok=False, max_abs_diff=difference, reason=reason)
+
+    def _served(
+        self, reply: Reply, batch: int, lengths: tuple[int, ...]
+    ) -> "tuple[Logits | None, str]":
+        """Return the logits served, or None and what is wrong with them."""
+        import numpy as np
+
+        tensor = reply.outputs.get("logits")
+        if tensor is None:
+            return None, f"no output logits (there is: {', '.join(reply.outputs)})"
+        # A server may widen its 16 bits, for numpy has no bfloat16.
+        if tensor.dtype not in {self._model.dtype, "float32"}:
+            return None, f"logits are {tensor.dtype}, not {self._model.dtype}"
+        shapes = {(batch, length, self._vocabulary) for length in lengths}
+        if tensor.shape not in shapes:
+            any_of = " or ".join(map(str, sorted(shapes)))
+            return None, f"logits have shape {tensor.shape}, not {any_of}"
+        try:
+            served = to_float32(tensor)
+        except ValueError:
+            return None, f"logits are {tensor.nbytes} bytes, not {tensor.shape}"
+        if not np.isfinite(served).all():
+            return None, "logits hold NaN or infinity"
+        return served, ""
+
+    def _check_length(self, prompt: int, new: int) -> None:
+        if prompt < 1 or new < 1 or prompt + new > self._limit:
+            raise ScenarioError(
+                "prompt_tokens",
+                f"{prompt} + new_tokens {new} must be 1 or more each and together at "
+                f"most {self._limit}, the positions of {self._options.model}",
+            )
+
+    def _draw(self, seed: int) -> "list[Ids]":
+        import numpy as np
+
+        options = self._options
+        steps = options.new_tokens
+        longest = 8 * options.batch * (options.prompt_tokens + steps)
+        # With a batch, every step has a copy of the tokens so far.
+        size = longest * (steps if options.batch > 1 else 1)
+        size = max(size, 8 * options.batch * self._limit)
+        count = min(_POOL_COUNT, _POOL_STEPS // steps, _POOL_BYTES // size)
+        # numpy takes no negative seeds; which 128 bits stand for one does not matter.
+        generator = np.random.default_rng(seed % 2**128)
+        shape = (max(2, count), options.batch, self._limit)
+        return list(generator.integers(self._vocabulary, size=shape, dtype=np.int64))
+
+    def _script(
+        self, ids: "Ids", hints: Mapping[str, int] | None = None
+    ) -> Iterator[Request]:
+        """Yield the requests of a turn that feeds *ids*."""
+        prompt, new = self._lengths(hints or {})
+        yield self._request("prefill", ids[:, :prompt], None, last=new == 1)
+        final = prompt + new - 1
+        for end in range(prompt + 1, final + 1):
+            fed, so_far = ids[:, end - 1 : end], ids[:, :end]
+            yield self._request("decode", fed, so_far, last=end == final)
+
+    def _unprepared(
+        self, ids: "Ids", hints: Mapping[str, int]
+    ) -> Generator[Request, Reply, None]:
+        greedy = self._options.decode == "greedy"
+        ids = ids.copy() if greedy else ids
+        end, _ = self._lengths(hints)
+        for request in self._script(ids, hints):
+            reply = yield request
+            if reply.outcome is not Outcome.OK:
+                return
+            if greedy and not request.last:
+                # The script is a generator: it reads this when it is asked next.
+                chosen = self._chosen(reply)
+                if chosen is None:
+                    return
+                ids[:, end] = chosen
+                end += 1
+
+    def _chosen(self, reply: Reply) -> "Ids | None":
+        """Return the next token of each sequence; None if the reply has none."""
+        logits = reply.outputs.get("logits")
+        expected = (self._options.batch, self._vocabulary)
+        if logits is None or len(logits.shape) != _LOGITS_RANK:
+            return None
+        if (logits.shape[0], logits.shape[2]) != expected or not logits.shape[1]:
+            return None
+        if logits.dtype not in {self._model.dtype, "float32"}:
+            return None
+        chosen: Ids = to_float32(logits)[:, -1].argmax(axis=-1)
+        return chosen
+
+    def _lengths(self, hints: Mapping[str, int]) -> tuple[int, int]:
+        options = self._options
+        prompt = hints.get("prompt_tokens", options.prompt_tokens)
+        new = hints.get("new_tokens", options.new_tokens)
+        if hints:
+            self._check_length(prompt, new)
+        return prompt, new
+
+    def _request(
+        self, step: str, fed: "Ids", so_far: "Ids | None", *, last: bool
+    ) -> Request:
+        full = None if so_far is None else {"input_ids": Tensor.of("input_ids", so_far)}
+        return Request(
+            self._options.model,
+            {"input_ids": Tensor.of("input_ids", fed)},
+            step=step,
+            units=self._options.batch,
+            state="kv",
+            last=last,
+            full=full,
+            needs=_NEEDS,
+        )
+
+
+def _last_logits(
+    reference: Reference, model: str, ids: "Ids", positions: int
+) -> "Logits":
+    import numpy as np
+
+    # The output matrix is most of a small model's work; only these rows are compared.
+    keep = np.arange(ids.shape[1] - positions, ids.shape[1])
+    inputs = (Tensor.of("input_ids", ids), Tensor.of("logits_to_keep", keep))
+    outputs = reference.forward(model, {tensor.name: tensor for tensor in inputs})
+    return to_float32(outputs["logits"])[:, -positions:]

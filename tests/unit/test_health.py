@@ -1,0 +1,461 @@
+"""Each rule is provoked, each leaves a healthy cell alone."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from djinnload.health import (
+    RULES,
+    CellEvidence,
+    calibration,
+    judge_cell,
+    judge_run,
+    no_contention,
+    not_applicable,
+    undecided,
+    unproven,
+)
+from djinnload.objective import Judged, decide, parse
+from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.units import MS, SECOND, US
+
+SEEDS = range(40)
+BEGIN, SECONDS = 7 * SECOND, 10
+END = BEGIN + SECONDS * SECOND
+
+
+def population(seed, *, rate=100.0, service_ms=5.0, capacity=1, **changes):
+    """An M/M/1 (Poisson arrivals) of one request a turn; *changes* to its requests."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.poisson(rate * SECONDS))
+    due = np.sort(rng.integers(BEGIN, END, n))
+    lateness = rng.exponential(40 * US, n)
+    work = rng.exponential(service_ms * MS / capacity, n)
+    done = np.empty(n)
+    free = 0.0
+    for i in range(n):
+        free = max(free, due[i] + lateness[i]) + work[i]
+        done[i] = free
+    columns = {name: np.full(n, np.nan) for name in Requests.__struct_fields__}
+    columns |= {
+        "step": np.full(n, "decode", object),
+        "outcome": np.full(n, "ok", object),
+        "verified": np.full(n, None, object),
+        "due_ns": due,
+        "ready_ns": due.astype(float),
+        "sent_ns": due + lateness,
+        "done_ns": done,
+        "turn": np.zeros(n, int),
+        "session": np.arange(n),
+        "user": np.zeros(n, int),
+        "session_end": np.ones(n, bool),
+    }
+    for name, change in changes.items():
+        columns[name] = change(columns[name].copy(), rng)
+    return fold("chat", columns)
+
+
+def fold(name, c, loop="open"):
+    turns = {
+        field: np.full(len(c["due_ns"]), np.nan) for field in Turns.__struct_fields__
+    }
+    turns |= {
+        "due_ns": c["due_ns"],
+        "done_ns": c["done_ns"].astype(np.int64),
+        "ok": (c["outcome"] == "ok") & (c["verified"] != False),  # noqa: E712
+        "latency_ns": c["done_ns"] - c["due_ns"],
+        "service_ns": c["done_ns"] - c["sent_ns"],
+    }
+    return PopulationSamples(
+        name=name,
+        loop=loop,
+        qos_class="realtime",
+        deadline_ns=None,
+        window_ns=(BEGIN, END),
+        turns=Turns(**turns),
+        requests=Requests(**c),
+    )
+
+
+def probes(seed=0, *, stall=None, gc_ms=1.0, cpu=0.3, polled=0.0):
+    """Ticks each 5 ms; *stall* = (first tick, ticks, lag in ms)."""
+    rng = np.random.default_rng(seed)
+    ticks = np.arange(BEGIN - SECOND, END + SECOND, 5 * MS)
+    lags = rng.exponential(60 * US, len(ticks))
+    if stall:
+        first, count, lag_ms = stall
+        lags[200 + first : 200 + first + count] = lag_ms * MS
+    rows = [(int(t + v), "loop_lag_ns", v) for t, v in zip(ticks, lags, strict=True)]
+    rows += [(BEGIN + SECOND, "gc_pause_ns", gc_ms * MS)]
+    for second in range(SECONDS + 1):
+        at = BEGIN + second * SECOND + 300 * US
+        rows.append((at, "cpu_ns", 5e9 + second * SECOND * (cpu + polled)))
+        rows.append((at, "polled_ns", second * SECOND * polled))
+    t, name, value = zip(*rows, strict=True)
+    n = len(rows)
+    return pa.table(
+        {
+            "t_ns": pa.array(t, pa.int64()),
+            "source": ["generator"] * n,
+            "device": [""] * n,
+            "name": pa.array(name).dictionary_encode(),
+            "value": pa.array(value, pa.float64()),
+        }
+    )
+
+
+def cell(*populations, arm="qos", probe=None, calibrated=None, plan=None, **manifest):
+    plans = {
+        each.name: {"loop": each.loop, "think": False, "objectives": []} | (plan or {})
+        for each in populations
+    }
+    window = {"begin_ns": BEGIN, "end_ns": END}
+    return CellEvidence(
+        populations={each.name: each for each in populations},
+        probes=probes() if probe is None else probe,
+        manifest={"arm": arm, "point": "all", "window": window, "populations": plans}
+        | manifest,
+        calibration=calibrated,
+    )
+
+
+def codes(findings, *, void=True):
+    return [each.code for each in findings if each.void is void]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("rate", [20.0, 140.0])
+def test_a_healthy_cell_is_left_alone(seed, rate):
+    def some(column, rng):
+        column[::20] = True
+        return column
+
+    healthy = population(seed, rate=rate, verified=some)
+    evidence = cell(
+        healthy, probe=probes(seed), plan={"objectives": ["p95(latency) <= 1s"]}
+    )
+    found = judge_cell(evidence)
+    assert codes(found) == []
+    assert codes(found, void=False) == ["verified"]
+    assert set(not_applicable(evidence)) == {"saturated"}
+
+
+def share_late(share, by_us):
+    def late(sent, rng):
+        n = len(sent)
+        picked = rng.choice(n, int(np.ceil(share * n)), replace=False)
+        sent[picked] += by_us * US
+        return sent
+
+    return late
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_late_requests_void(seed):
+    # Half of p95's tail: 2.5 %; what counts as late: 5 % of a median of about 5 ms.
+    plan = {"objectives": ["p95(latency) <= 1s", "miss_rate <= 50%"]}
+    late = cell(population(seed, sent_ns=share_late(0.035, 2000)), plan=plan)
+    (finding,) = judge_cell(late)
+    assert (finding.code, finding.void, finding.population) == ("LATE", True, "chat")
+    assert "lower rate" in finding.message
+    fair = cell(population(seed, sent_ns=share_late(0.015, 2000)), plan=plan)
+    assert codes(judge_cell(fair)) == []
+    assert codes(judge_cell(cell(fair.populations["chat"]))) == ["LATE"]  # 1 %
+
+
+def test_late_depends_on_the_service_time():
+    late = share_late(0.1, 400)
+    assert codes(judge_cell(cell(population(1, service_ms=1, sent_ns=late)))) == [
+        "LATE"
+    ]
+    slow = population(1, rate=4, service_ms=100, sent_ns=late)
+    assert codes(judge_cell(cell(slow))) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("outcome", ["timeout", "dropped", "cancelled"])
+def test_undelivered_requests_void(seed, outcome):
+    def lost(column, rng):
+        column[rng.choice(len(column), len(column) // 30, replace=False)] = outcome
+        return column
+
+    hurt = population(seed, outcome=lost)
+    if outcome == "cancelled":
+        hurt.requests.sent_ns[hurt.requests.outcome == outcome] = np.nan
+    assert "UNDELIVERED" in codes(judge_cell(cell(hurt)))
+
+
+def test_what_an_interrupt_cancelled_was_not_lost():
+    def cut(column, rng):
+        column[-50:] = "cancelled"
+        return column
+
+    def never(column, rng):
+        column[-50:] = np.nan
+        return column
+
+    cut_off = population(0, outcome=cut, sent_ns=never)
+    assert codes(judge_cell(cell(cut_off))) == ["UNDELIVERED"]
+    assert codes(judge_cell(cell(cut_off, interrupted=True))) == []
+
+
+def test_refused_requests_were_delivered():
+    def refused(column, rng):
+        column[::2] = "refused"
+        return column
+
+    assert codes(judge_cell(cell(population(0, outcome=refused)))) == []
+
+
+def test_only_first_requests_are_asked_for():
+    def sessions_of_two(column, rng):
+        return column // 2
+
+    def second_lost(column, rng):
+        column[1::2] = "timeout"
+        return column
+
+    two = population(0, session=sessions_of_two, outcome=second_lost)
+    assert codes(judge_cell(cell(two))) == []
+
+
+def test_a_cap_that_drops_voids():
+    def one(column, rng):
+        column[5] = "dropped"
+        return column
+
+    assert codes(judge_cell(cell(population(0, outcome=one)))) == ["DROPPED"]
+    (finding,) = judge_cell(cell(population(0), dropped=3))
+    assert finding.code == "DROPPED"
+    assert "3 requests" in finding.message
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stalling_loop_voids(seed):
+    stalled = cell(population(0), probe=probes(seed, stall=(300, 30, 2.0)))
+    assert codes(judge_cell(stalled)) == ["LOOP_STALL"]
+    brief = cell(population(0), probe=probes(seed, stall=(300, 15, 2.0)))
+    assert judge_cell(brief) == ()
+
+
+def test_one_long_stall_voids_though_its_ticks_are_merged():
+    once = judge_cell(cell(population(0), probe=probes(0, stall=(300, 1, 150.0))))
+    assert codes(once) == ["LOOP_STALL"]
+    assert codes(once, void=False) == ["loop_stall"]
+
+
+def test_a_long_lag_names_the_requests_it_hit():
+    hit = population(0, rate=100)
+    found = judge_cell(cell(hit, probe=probes(0, stall=(300, 1, 40.0))))
+    assert codes(found) == []
+    (finding,) = found
+    assert finding.code == "loop_stall"
+    assert finding.value == 40 * MS
+    until = BEGIN + 300 * 5 * MS + 40 * MS
+    ready = hit.requests.ready_ns
+    first = np.flatnonzero((ready >= until - 40 * MS) & (ready <= until))[0]
+    assert f"session {first} turn 0 decode" in finding.message
+
+
+def test_a_long_collection_is_a_finding():
+    (finding,) = judge_cell(cell(population(0), probe=probes(gc_ms=30)))
+    assert (finding.code, finding.void) == ("gc_pause", False)
+
+
+def test_a_busy_generator_voids():
+    (finding,) = judge_cell(cell(population(0), probe=probes(cpu=0.85)))
+    assert (finding.code, finding.void) == ("CPU", True)
+    assert "85%" in finding.message
+    assert judge_cell(cell(population(0), probe=probes(cpu=0.75))) == ()
+
+
+def test_polling_on_purpose_is_not_work():
+    assert judge_cell(cell(population(0), probe=probes(cpu=0.4, polled=0.59))) == ()
+
+
+def closed(seed=0):
+    opened = population(seed)
+    columns = {f: getattr(opened.requests, f) for f in Requests.__struct_fields__}
+    return fold("chat", columns, loop="closed")
+
+
+def test_a_busy_closed_loop_is_labelled_and_voids_comparisons():
+    busy = cell(closed(), probe=probes(cpu=0.95))
+    found = judge_cell(busy)
+    assert codes(found) == []
+    assert codes(found, void=False) == ["generator-limited"]
+    comparison = {"baseline": "fcfs", "differs": []}
+    assert codes(judge_run([busy], comparison, found)) == ["CPU"]
+    assert judge_run([busy], None, found) == ()
+    assert judge_run([busy], comparison, ()) == ()
+
+
+def test_rules_that_do_not_apply_are_listed():
+    nothing = CellEvidence(
+        {"chat": closed()}, None, cell(closed()).manifest, calibration=None
+    )
+    assert set(not_applicable(nothing)) == {rule.code for rule in RULES}
+    assert judge_cell(nothing) == ()
+    thinking = cell(closed(), plan={"think": True})
+    assert "LATE" not in not_applicable(thinking)
+
+
+def test_one_wrong_answer_voids():
+    def one(column, rng):
+        column[:100] = True
+        column[50] = False
+        return column
+
+    (finding,) = judge_cell(cell(population(0, verified=one)))
+    assert (finding.code, finding.void, finding.value) == ("WRONG", True, 1)
+    assert "1 of 100" in finding.message
+
+
+def test_none_wrong_is_reported_with_its_bound():
+    def checked(column, rng):
+        column[:299] = True
+        return column
+
+    (finding,) = judge_cell(cell(population(0, verified=checked)))
+    assert (finding.code, finding.void) == ("verified", False)
+    assert finding.value == pytest.approx(0.01, rel=0.01)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_queue_that_grows_is_saturated_only_where_expected(seed):
+    over = population(seed, rate=260)
+    (finding,) = judge_cell(cell(over, overload="expected", probe=probes(seed)))
+    assert (finding.code, finding.void) == ("saturated", False)
+    assert finding.value == pytest.approx(60, rel=0.35)
+    assert judge_cell(cell(over)) == ()
+
+
+def test_a_queue_that_does_not_grow_is_not_saturated():
+    found = [
+        judge_cell(cell(population(seed, rate=100), overload="expected"))
+        for seed in SEEDS
+    ]
+    assert sum(map(bool, found)) <= 1
+
+
+def test_accepted_codes_void_nothing():
+    busy = cell(population(0), probe=probes(cpu=0.85))
+    (finding,) = judge_cell(busy, accepted=["CPU"])
+    assert (finding.void, finding.accepted) == (False, True)
+
+
+def test_messages_say_what_to_do():
+    assert all(rule.advice for rule in RULES)
+    assert len({rule.code for rule in RULES}) == len(RULES)
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        (None, []),
+        ({"spread": 0.08, "end": {"drift": 0.03}}, []),
+        ({"spread": 0.26, "end": None}, ["CALIBRATION"]),
+        ({"spread": 0.08, "end": {"drift": -0.3}}, ["CALIBRATION"]),
+        ({"spread": 0.5, "pinned": True}, []),
+    ],
+)
+def test_capacity_has_to_hold_still(document, found):
+    assert codes(calibration(document)) == found
+
+
+COMPARED = {"baseline": "fcfs", "metrics": ["p95(latency)"], "differs": ["policy"]}
+
+
+def proof(how="launched", value="qos", wanted="qos", echoes=()):
+    return {
+        "evidence": {"policy": {"how": how, "value": value}},
+        "settings": {"policy": wanted},
+        "echoes": [{"n": 9, "value": echo} for echo in echoes],
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (proof(), []),
+        (proof("declared"), []),
+        (proof("echoed", echoes=[{"policy": "qos"}]), []),
+        (proof(echoes=[{"model": "x"}]), []),
+        (proof("none"), ["UNPROVEN"]),
+        (proof("none", value=None, echoes=[{"policy": "qos"}]), []),
+        (proof("none", value=None, echoes=[{"policy": "qos"}, {}]), ["UNPROVEN"]),
+        (proof(value="fcfs"), ["UNPROVEN"]),
+        (proof(echoes=[{"policy": "qos"}, {"policy": "fcfs"}]), ["UNPROVEN"]),
+        ({}, ["UNPROVEN"]),
+        (None, ["UNPROVEN"]),
+    ],
+)
+def test_what_differs_has_to_be_proven(given, found):
+    cells = [cell(population(0), proof=given) for _ in range(3)]
+    assert codes(unproven(cells, COMPARED)) == found
+    assert codes(unproven(cells, COMPARED | {"differs": []})) == []
+
+
+def test_behaviours_are_found_in_echoes():
+    given = {
+        "evidence": {"weights": {"how": "echoed", "value": "per_call"}},
+        "settings": {"weights": "per_call"},
+        "echoes": [{"n": 1, "value": {"behaviours": {"weights": "resident"}}}],
+    }
+    found = unproven([cell(population(0), proof=given)], {"differs": ["weights"]})
+    assert codes(found) == ["UNPROVEN"]
+
+
+SOLO = {"solo": {"chat": {"service_ms": 5.0}, "batch": {"service_ms": 5.0}}}
+
+
+def renamed(samples, name):
+    columns = {f: getattr(samples.requests, f) for f in Requests.__struct_fields__}
+    return fold(name, columns)
+
+
+def baseline(*populations, calibrated=SOLO):
+    return [cell(*populations, arm="fcfs", calibrated=calibrated), cell(population(0))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_without_waiting_policies_are_not_compared(seed):
+    # Enough requests that chance in their own (exponential) work is no waiting.
+    alone = {"solo": {"chat": {"service_ms": 0.5}}}
+    idle = baseline(population(seed, service_ms=0.5), calibrated=alone)
+    (finding,) = no_contention(idle, COMPARED)
+    assert (finding.code, finding.void) == ("NO_CONTENTION", True)
+    assert "raise the load" in finding.message
+    assert list(no_contention(idle, COMPARED | {"differs": ["weights"]})) == []
+    assert list(no_contention(baseline(population(seed, rate=140)), COMPARED)) == []
+
+
+def test_one_contended_class_is_enough():
+    busy, idle = population(0, rate=140), renamed(population(1, rate=5), "batch")
+    (finding,) = no_contention(baseline(busy, idle), COMPARED)
+    assert (finding.code, finding.void) == ("uncontended", False)
+    assert finding.population == "batch"
+
+
+def test_contention_is_unknown_without_calibration():
+    (finding,) = no_contention(baseline(population(0), calibrated=None), COMPARED)
+    assert (finding.code, finding.void) == ("contention-unknown", False)
+
+
+def test_run_rules_are_judged_together():
+    cells = [
+        cell(population(0, rate=5), arm="fcfs", calibrated=SOLO | {"spread": 0.4}),
+        cell(population(0, rate=5), arm="qos", calibrated=SOLO | {"spread": 0.4}),
+    ]
+    found = judge_run(cells, COMPARED, accepted=["CALIBRATION"])
+    assert codes(found) == ["UNPROVEN", "UNPROVEN", "NO_CONTENTION"]
+    assert codes(found, void=False) == ["CALIBRATION"]
+
+
+def test_what_repeats_cannot_decide_voids():
+    few = population(0, rate=3)
+    decision = decide(parse("p99(latency) <= 1s"), [few])
+    assert codes(undecided([Judged(decision, "chat", "all/qos")])) == ["UNDECIDED"]
+    assert undecided([Judged(decision, "chat", "all/fcfs", judged=False)]) == ()
+    many = decide(parse("p50(latency) <= 1s"), [few] * 5)
+    assert undecided([Judged(many, "chat", "all/qos")]) == ()
