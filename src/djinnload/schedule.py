@@ -5,6 +5,8 @@ seed stream, so that the measured schedule never depends on the warm-up.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from heapq import merge
+from itertools import islice, takewhile
 from random import Random
 from typing import NamedTuple
 
@@ -12,7 +14,18 @@ from msgspec import Struct
 
 from djinnload.spi import Arrival, Reply, Request, Session
 
-__all__ = ("Closed", "Open", "Population", "Schedule", "Start", "starts")
+__all__ = (
+    "Closed",
+    "Open",
+    "Population",
+    "Schedule",
+    "Start",
+    "drawn",
+    "pause",
+    "starts",
+)
+
+_NO_HINTS: Mapping[str, int] = {}
 
 
 class Population(Struct, frozen=True):
@@ -94,6 +107,75 @@ class Start(NamedTuple):
 def starts(schedule: Schedule, *, shard: tuple[int, int] = (0, 1)) -> Iterator[Start]:
     """Yield the starts of shard i of n, ordered by offset.
 
-    The union over all shards is the stream of shard (0, 1).
+    The union over all shards is the stream of shard (0, 1). Nothing is computed before
+    it is asked for; memory is constant.
     """
-    raise NotImplementedError
+    streams = [_stream(schedule, i) for i in range(len(schedule.sources))]
+    merged = merge(*streams, key=_order)
+    mine, all_ = shard
+    return islice(merged, mine, None, all_) if all_ > 1 else merged
+
+
+def drawn(schedule: Schedule, source: int, user: int, session: int) -> int:
+    """Return the population of a closed user's session, drawn by the mix's weights."""
+    mix = _closed(schedule, source).mix
+    if len(mix) == 1:
+        return mix[0][0]
+    rng = Random(f"{schedule.seed}/mix/{source}/{user}/{session}")
+    populations, weights = zip(*mix, strict=True)
+    found: int = rng.choices(populations, weights)[0]
+    return found
+
+
+def pause(schedule: Schedule, source: int, user: int, session: int) -> int:
+    """Return the ns that a closed user thinks before a session; 0 without thinking."""
+    think = _closed(schedule, source).think
+    if think is None:
+        return 0
+    return think(Random(f"{schedule.seed}/think/{source}/{user}/{session}"))
+
+
+def _closed(schedule: Schedule, source: int) -> Closed:
+    found = schedule.sources[source]
+    assert isinstance(found, Closed)  # noqa: S101 - only closed users are asked for
+    return found
+
+
+def _order(start: Start) -> tuple[int, int, int]:
+    return start.offset_ns, start.source, start.user
+
+
+def _stream(schedule: Schedule, index: int) -> Iterator[Start]:
+    source = schedule.sources[index]
+    if isinstance(source, Closed):
+        return _first_of_users(schedule, index, source)
+    users = range(source.users) if source.users else (-1,)
+    return merge(*(_arrivals(schedule, index, source, u) for u in users), key=_order)
+
+
+def _first_of_users(schedule: Schedule, index: int, source: Closed) -> Iterator[Start]:
+    session = -1 if schedule.warmup_ns else 0
+    for user in range(source.users):
+        population = drawn(schedule, index, user, session)
+        yield Start(-schedule.warmup_ns, index, population, user, session, _NO_HINTS)
+
+
+def _arrivals(
+    schedule: Schedule, index: int, source: Open, user: int
+) -> Iterator[Start]:
+    population = source.population
+    lead = schedule.warmup_ns
+    if lead:
+        # Numbers of its own: the measured sessions are the same whatever the warm-up.
+        rng = Random(f"{schedule.seed}/warmup/{index}/{user}")
+        for k, (offset, hints) in enumerate(_until(source, rng, lead)):
+            yield Start(offset - lead, index, population, user, -1 - k, hints)
+    rng = Random(f"{schedule.seed}/arrivals/{index}/{user}")
+    for k, (offset, hints) in enumerate(_until(source, rng, schedule.duration_ns)):
+        yield Start(offset, index, population, user, k, hints)
+
+
+def _until(
+    source: Open, rng: Random, end_ns: int
+) -> Iterator[tuple[int, Mapping[str, int]]]:
+    return takewhile(lambda found: found[0] < end_ns, source.arrival.offsets(rng))

@@ -1,0 +1,114 @@
+"""Conservation over random plans: one row for each request that fell due."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from djinnload import testing
+from djinnload.schedule import Closed, Open, Schedule
+from djinnload.spi import Outcome, Reply, Request
+from djinnload.testing import Answer, ScriptedTarget, population, simulate
+
+MS = 1_000_000
+
+answers = st.lists(
+    st.one_of(
+        st.just(Answer(0, reply=None)),
+        st.builds(Answer, st.integers(0, 80 * MS), late=st.booleans()),
+        st.just(Answer(MS, Reply(Outcome.REFUSED))),
+    ),
+    min_size=1,
+    max_size=7,
+)
+requests = st.lists(
+    st.one_of(
+        st.builds(lambda ns: {"think_ns": ns}, st.integers(0, 30 * MS)),
+        st.builds(lambda ns: {"due_offset_ns": ns}, st.integers(0, 90 * MS)),
+    ),
+    min_size=0,
+    max_size=4,
+)
+sources = st.lists(
+    st.one_of(
+        st.builds(lambda r: ("constant", r), st.integers(1, 120)),
+        st.builds(lambda r: ("poisson", r), st.integers(1, 120)),
+        st.builds(lambda n: ("closed", n), st.integers(1, 4)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def made(index, source):
+    kind, number = source
+    if kind == "closed":
+        return Closed(number, ((index, 1.0),), lambda rng: rng.randrange(20 * MS))
+    return Open(index, getattr(testing, kind)(number))
+
+
+@given(
+    sources=sources,
+    plan=requests,
+    script=answers,
+    warmup=st.integers(0, 50 * MS),
+    grace=st.integers(0, 200 * MS),
+    cap=st.integers(1, 20),
+    interrupt=st.none() | st.integers(0, 300 * MS),
+)
+def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
+    sources, plan, script, warmup, grace, cap, interrupt
+):
+    """Whatever the target does, and whenever the run is interrupted."""
+    yielded, told, calls = Counter(), Counter(), 0
+
+    def session(described):
+        for fields in plan:
+            yielded[described.user, described.index] += 1
+            _ = yield Request("m", {}, **fields)
+            told[described.user, described.index] += 1
+
+    def answer(_):
+        nonlocal calls
+        calls += 1
+        return script[calls % len(script)]
+
+    populations = tuple(
+        population(f"p{i}", session, timeout_ns=60 * MS) for i in range(len(sources))
+    )
+    schedule = Schedule(
+        3, tuple(made(i, s) for i, s in enumerate(sources)), warmup, 200 * MS
+    )
+    ends = []
+
+    def during(clock, engine):
+        if interrupt is not None:
+            clock.at(interrupt, engine.interrupt)
+
+    found = simulate(
+        populations,
+        schedule,
+        lambda clock: ScriptedTarget(clock, answer),
+        grace_ns=grace,
+        during=during,
+        max_in_flight=cap,
+        on_end=lambda: ends.append(found_end(ends)),
+    )
+    rows = found.rows
+    assert found.engine.error is None
+    assert ends == [1]
+    # Each reply that was sent into a session is one row; no more, no fewer.
+    assert len(rows) == sum(told.values()) <= sum(yielded.values())
+    assert len({row["seq"] for row in rows}) == len(rows)
+    assert found.engine.in_flight == 0
+    for row in rows:
+        assert row["done_ns"] >= row["due_ns"] or row["outcome"] == "cancelled"
+        if row["sent_ns"] is not None:
+            assert row["sent_ns"] >= row["ready_ns"] >= row["due_ns"]
+            assert row["done_ns"] >= row["sent_ns"]
+    for tally in found.engine.tallies:
+        assert tally.started == tally.done + tally.abandoned
+
+
+def found_end(ends):
+    return len(ends) + 1
