@@ -6,14 +6,17 @@ written down: nothing secret reaches a results directory.
 
 import os
 import platform
+import secrets
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from djinnload import __version__
 from djinnload.clock import boottime_ns, monotonic_ns, wall_ns
+from djinnload.errors import HostError
 
-__all__ = ("anchor", "devices", "environment", "host", "versions")
+__all__ = ("anchor", "devices", "directory", "environment", "host", "versions")
 
 WHITELIST = (
     "CUDA_VISIBLE_DEVICES",
@@ -135,3 +138,25 @@ def _link(path: str) -> str | None:
         return str(Path(path).readlink())
     except OSError:
         return None
+
+
+def directory(out: Path | None, name: str) -> Path:
+    """Make and return a fresh results directory, ``OUT/NAME/<UTC>-<4 hex>``.
+
+    Raises:
+        HostError: It cannot be written to.
+    """
+    stamp = datetime.fromtimestamp(wall_ns() // 10**9, UTC).strftime("%Y%m%dT%H%M%SZ")
+    above = (out or Path("results")) / name
+    found = above / f"{stamp}-{secrets.token_hex(2)}"
+    try:
+        found.mkdir(parents=True)
+        # Asked for now: a run must not learn at its end that it has no room.
+        (found / ".probe").write_bytes(bytes(4096))
+        (found / ".probe").unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise HostError(
+            f"cannot write results to {found}: {reason}; choose another --out"
+        ) from error
+    return found

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from djinnload import objective, summarize
 from djinnload.compare import compare, holm
+from djinnload.errors import DjinnloadError
 from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_run
 from djinnload.objective import Judged
@@ -82,14 +83,18 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     verdict = objective.run_verdict(
         judged, (*of_cells, *of_run, *_unfinished(cells)), accepted=accepted
     )
-    interrupted = any(bool(cell.manifest.get("interrupted")) for cell in cells)
+    interrupted = bool(manifest.get("interrupted")) or any(
+        bool(cell.manifest.get("interrupted")) for cell in cells
+    )
+    error = DjinnloadError(manifest["error"]) if manifest.get("error") else None
     return {
         "schema": SCHEMA,
         "scenario": (manifest.get("scenario") or {}).get("name"),
         "complete": bool(manifest.get("complete")),
         "interrupted": interrupted,
         "verdict": msgspec.to_builtins(verdict),
-        "exit_code": objective.exit_code(verdict, interrupted=interrupted),
+        "exit_code": objective.exit_code(verdict, interrupted=interrupted, error=error),
+        "error": manifest.get("error"),
         "cells": [_listed(cell) for cell in cells],
         "arms": arms,
         "comparisons": _comparisons(groups, comparison, of_run),

@@ -6,13 +6,15 @@ never imported, in the process that makes the load.
 """
 
 import hashlib
+import subprocess
+import sys
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, Literal
+from typing import Final, Self
 
 import anyio
+import anyio.abc
 import msgspec
-from anyio import to_process
 from msgspec import Struct, field
 
 from djinnload.errors import HostError, PluginError
@@ -20,7 +22,7 @@ from djinnload.models import replay
 from djinnload.models.replay import Answer, CheckRow, Kept, WorkloadRecipe, plain
 from djinnload.spi import Outcome, Reply, Request
 
-__all__ = ("CheckRow", "Kept", "Reservoir", "WorkloadRecipe", "check", "warm")
+__all__ = ("CheckRow", "Checker", "Kept", "Reservoir", "WorkloadRecipe", "check")
 
 _HASHES: Final = 1 << 64
 _MASK: Final = _HASHES - 1
@@ -146,47 +148,99 @@ class Reservoir:
         return hashed
 
 
-async def warm(recipes: Mapping[str, WorkloadRecipe]) -> None:
-    """Start the child and have it import, build and load all that ``check`` needs.
-
-    Raises:
-        PluginError: A workload cannot be built there.
-        HostError: The child died.
-    """
-    for name, recipe in recipes.items():
-        await _in_child("warm", msgspec.msgpack.encode(([], {name: recipe})))
-
-
 async def check(
     kept: Iterable[Kept], recipes: Mapping[str, WorkloadRecipe]
 ) -> list[CheckRow]:
-    """Return a row for each answer kept, in the order of *seq*.
+    """Check with a child made for it alone; see `Checker.check`."""
+    async with Checker() as checker:
+        return await checker.check(kept, recipes)
 
-    Args:
-        kept: Of ``Reservoir.kept``; each session's answers next to each other.
-        recipes: By population.
 
-    Raises:
-        PluginError: A workload cannot be built again, or its ``verify`` broke.
-        HostError: The child died.
+class Checker:
+    """The child process that checks answers; an async context manager.
+
+    A process of its own, and not one of a pool that imports our ``__main__`` again:
+    whoever embeds a run need not guard theirs.
     """
-    rows: list[CheckRow] = []
-    for chunk in _chunks(kept):
-        needed = {each.population: recipes[each.population] for each in chunk}
-        rows += await _in_child("check", msgspec.msgpack.encode((chunk, needed)))
-    return sorted(rows, key=lambda row: row.seq)
 
+    def __init__(self) -> None:
+        self._process: anyio.abc.Process | None = None
 
-async def _in_child(task: Literal["check", "warm"], payload: bytes) -> list[CheckRow]:
-    try:
-        answer = await to_process.run_sync(replay.run, task, payload, cancellable=True)
-    except anyio.BrokenWorkerProcess as error:
-        reason = "the process that checks answers died (out of memory?)"
-        raise HostError(f"{reason}; check fewer with a smaller share") from error
-    decoded = msgspec.msgpack.decode(answer, type=Answer)
-    if decoded.failed is not None:
-        raise PluginError(*decoded.failed)
-    return decoded.rows
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with anyio.CancelScope(shield=True):
+            if process.returncode is None:
+                # It has nothing to finish: what it found has been read.
+                process.kill()
+            await process.aclose()
+
+    async def warm(self, recipes: Mapping[str, WorkloadRecipe]) -> None:
+        """Have it import, build and load all that ``check`` needs.
+
+        Raises:
+            PluginError: A workload cannot be built there.
+            HostError: The child died.
+        """
+        for name, recipe in recipes.items():
+            await self._ask(replay.WARM, ([], {name: recipe}))
+
+    async def check(
+        self, kept: Iterable[Kept], recipes: Mapping[str, WorkloadRecipe]
+    ) -> list[CheckRow]:
+        """Return a row for each answer kept, in the order of *seq*.
+
+        Args:
+            kept: Of ``Reservoir.kept``; each session's answers next to each other.
+            recipes: By population.
+
+        Raises:
+            PluginError: A workload cannot be built again, or its ``verify`` broke.
+            HostError: The child died.
+        """
+        rows: list[CheckRow] = []
+        for chunk in _chunks(kept):
+            needed = {each.population: recipes[each.population] for each in chunk}
+            rows += await self._ask(replay.CHECK, (chunk, needed))
+        return sorted(rows, key=lambda row: row.seq)
+
+    async def _ask(self, task: int, question: object) -> list[CheckRow]:
+        if self._process is None:
+            self._process = await anyio.open_process(
+                [sys.executable, "-m", "djinnload.models.replay"],
+                stderr=subprocess.DEVNULL,
+            )
+            await self._send(replay.PATH, sys.path)
+        try:
+            await self._send(task, question)
+            answer = await self._receive()
+        except (anyio.BrokenResourceError, anyio.EndOfStream, OSError) as error:
+            reason = "the process that checks answers died (out of memory?)"
+            raise HostError(f"{reason}; check fewer with a smaller share") from error
+        decoded = msgspec.msgpack.decode(answer, type=Answer)
+        if decoded.failed is not None:
+            raise PluginError(*decoded.failed)
+        return decoded.rows
+
+    async def _send(self, task: int, message: object) -> None:
+        assert self._process is not None  # noqa: S101 - _ask made it
+        assert self._process.stdin is not None  # noqa: S101 - piped by default
+        payload = msgspec.msgpack.encode(message)
+        await self._process.stdin.send(replay.HEADER.pack(task, len(payload)) + payload)
+
+    async def _receive(self) -> bytes:
+        assert self._process is not None  # noqa: S101 - _ask made it
+        assert self._process.stdout is not None  # noqa: S101 - piped by default
+        found, wanted = bytearray(), replay.HEADER.size
+        while len(found) < wanted:
+            found += await self._process.stdout.receive()
+            if len(found) >= replay.HEADER.size:
+                wanted = replay.HEADER.size + replay.HEADER.unpack_from(found)[1]
+        return bytes(found[replay.HEADER.size :])
 
 
 def _chunks(kept: Iterable[Kept]) -> Iterator[list[Kept]]:

@@ -17,7 +17,7 @@ from djinnload.models import build, catalog
 from djinnload.models.assets import ModelAssets
 from djinnload.spi import Outcome, Reply, Session, Tensor
 from djinnload.units import Size
-from djinnload.verify import Reservoir, WorkloadRecipe, check, warm
+from djinnload.verify import Checker, Reservoir, WorkloadRecipe, check
 from djinnload.workloads.echo import Echo
 from djinnload.workloads.llm import Llm
 
@@ -112,8 +112,9 @@ def checked(*cases):
         kept += [msgspec.structs.replace(k, seq=k.seq + 100 * number) for k in found]
 
     async def work():
-        await warm(recipes)
-        return await check(kept, recipes)
+        async with Checker() as checker:
+            await checker.warm(recipes)
+            return await checker.check(kept, recipes)
 
     rows = anyio.run(work)
     return [[r for r in rows if r.seq // 100 == number] for number in range(len(cases))]
@@ -222,9 +223,10 @@ def test_broken_plugins(broken, name, error, message):
 
 def test_one_child_at_nice_19(broken):
     async def work():
-        await warm(broken("SaysWhere"))
-        first = await check(echo_kept(), broken("SaysWhere"))
-        return first + await check(echo_kept(), broken("SaysWhere"))
+        async with Checker() as checker:
+            await checker.warm(broken("SaysWhere"))
+            first = await checker.check(echo_kept(), broken("SaysWhere"))
+            return first + await checker.check(echo_kept(), broken("SaysWhere"))
 
     said = {int(row.max_abs_diff) for row in anyio.run(work)}
     (only,) = said

@@ -7,6 +7,8 @@ All that crosses between the processes is plain data in MessagePack; the other s
 import hashlib
 import importlib
 import os
+import struct
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -20,9 +22,24 @@ from djinnload.models.assets import ModelAssets
 from djinnload.models.reference import LocalReference
 from djinnload.spi import Check, Outcome, Reply, Request, Tensor
 
-__all__ = ("Answer", "CheckRow", "Kept", "Plain", "WorkloadRecipe", "plain", "run")
+__all__ = (
+    "CHECK",
+    "HEADER",
+    "PATH",
+    "WARM",
+    "Answer",
+    "CheckRow",
+    "Kept",
+    "Plain",
+    "WorkloadRecipe",
+    "plain",
+    "run",
+)
 
 _NICE: Final = 19
+#: Of each message between the processes: what it is, and the bytes that follow.
+HEADER: Final = struct.Struct("!BQ")
+PATH, WARM, CHECK = range(3)
 
 
 class Plain(Struct, frozen=True, array_like=True):
@@ -150,23 +167,40 @@ def _to_number(value: object) -> object:
     raise NotImplementedError(f"option of type {type(value).__name__}")
 
 
-def run(task: str, payload: bytes) -> bytes:
-    """Do *task* in the child: ``check``, or ``warm`` to prepare for it.
+def main() -> None:
+    """Be the child: a task and a payload in, an answer out, until the input ends."""
+    os.nice(_NICE)  # adds up, and stops at 19
+    # Answers have a pipe of their own: whatever a plugin prints goes nowhere.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    asked = sys.stdin.buffer
+    while header := asked.read(HEADER.size):
+        task, length = HEADER.unpack(header)
+        payload = asked.read(length)
+        if task == PATH:
+            sys.path[:] = msgspec.msgpack.decode(payload, type=list[str])
+            continue
+        answer = run(payload, warm=task == WARM)
+        answers.write(HEADER.pack(task, len(answer)) + answer)
+        answers.flush()
+
+
+def run(payload: bytes, *, warm: bool) -> bytes:
+    """Check answers; or, to *warm*, load what checking them will need.
 
     Args:
-        task: What to do.
         payload: Answers and recipes, in MessagePack.
+        warm: Check nothing.
 
     Returns:
         An ``Answer`` in MessagePack: our exceptions would not survive the way back.
     """
-    os.nice(_NICE)  # adds up, and stops at 19
     kept, recipes = msgspec.msgpack.decode(
         payload, type=tuple[list[Kept], dict[str, WorkloadRecipe]]
     )
     answer = Answer()
     try:
-        if task == "warm":
+        if warm:
             for recipe in recipes.values():
                 _warm_one(recipe)
         else:
@@ -261,3 +295,7 @@ def _output_hash(outputs: Iterable[Plain]) -> str:
 
 def _broken(recipe: WorkloadRecipe, reason: str) -> PluginError:
     return PluginError(f"djinnload.workloads: {recipe.entry}", reason)
+
+
+if __name__ == "__main__":
+    main()

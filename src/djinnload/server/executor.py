@@ -26,7 +26,7 @@ ECHO = "djinnload-echo"
 _NEED = re.compile(r"(\w+)(\[-1\])?")
 _DTYPES = ("float32", "float16", "int64", "int32", "bool")
 #: Arguments of a forward that are the server's to give.
-_RESERVED = ("past_key_values", "use_cache", "return_dict", "self")
+_RESERVED = ("cache", "past_key_values", "use_cache", "return_dict", "self")
 
 
 class RequestError(Exception):
@@ -145,7 +145,7 @@ class Executor:
         past = 0 if kept is None else kept.tokens
         _check_ids(loaded.module.config, arguments.get("input_ids"), past)
         if kept is not None:
-            arguments = {**arguments, "past_key_values": kept.cache}
+            arguments = {**arguments, loaded.cache_name: kept.cache}
         return loaded.module(**arguments, use_cache=keep), past
 
     def _in_session(
@@ -166,7 +166,7 @@ class Executor:
             if not keeps:
                 self.sessions.free(name)
         if keeps:
-            cache = found["past_key_values"]
+            cache = found[work.loaded.cache_name]
             tokens = past + arguments["input_ids"].shape[1]
             self.sessions.put(name, Kept(work.fingerprint, cache, tokens, _size(cache)))
         return found, past

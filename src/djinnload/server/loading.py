@@ -38,11 +38,13 @@ class Loaded(Struct, frozen=True):
         module: A ``torch.nn.Module`` in eval mode, on its device.
         name: The model id, or the class name where weights were sent.
         weights_sha256: Hex, of what it was built from.
+        cache_name: What its ``forward`` calls a KV cache.
     """
 
     module: Any
     name: str
     weights_sha256: str
+    cache_name: str = "past_key_values"
 
 
 def load(recipe: Recipe, *, device: str) -> Loaded:
@@ -52,8 +54,11 @@ def load(recipe: Recipe, *, device: str) -> Loaded:
         ScenarioError: No such model, or an id that is not ours.
         ValueError: An architecture that is not allowed, or weights that do not fit it.
     """
+    from djinnload.models import build
+
     made = _by_id(recipe) if recipe.weights is None else _sent(recipe, recipe.weights)
-    return Loaded(made.module.to(device), made.name, made.weights_sha256)
+    name = build.cache_name(made.module)
+    return Loaded(made.module.to(device), made.name, made.weights_sha256, name)
 
 
 def _by_id(recipe: Recipe) -> Loaded:

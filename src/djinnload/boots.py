@@ -1,0 +1,214 @@
+"""Which servers a run needs, and the targets opened on them.
+
+One boot is shared by all repeats and by every arm that agrees on what needs a boot; the
+servers stay up side by side, the unmeasured ones idle. Address: argument > scenario >
+``GENIE_SERVER_ADDRESS`` > the embedded reference server as a child process.
+"""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from djinnload import launch
+from djinnload.clock import monotonic_ns
+from djinnload.errors import LocalProtocolError, ScenarioError
+from djinnload.plan import CellPlan
+from djinnload.scenarios.load import Scenario
+from djinnload.spi import (
+    AsyncTarget,
+    CallbackTarget,
+    Evidence,
+    Model,
+    Proof,
+    Target,
+    TargetPlan,
+)
+from djinnload.targets.adapt import as_callback
+
+__all__ = ("Boot", "differing", "key", "opened", "where")
+
+#: Embedded server: where every setting of ``[target.server]`` goes.
+EMBEDDED = ""
+
+_OWN = "DJINNLOAD_SERVER_"
+#: `djinnload.server.settings` reads them; Djinn's own names where it has one.
+_VARIABLES = {
+    "policy": f"{_OWN}POLICY",
+    "slots": "GENIE_QOS_MAX_CONCURRENCY",
+    "shares": "GENIE_QOS_CLASS_SHARES",
+    "default_class": "GENIE_QOS_DEFAULT_CLASS",
+    "escalation_delay": "GENIE_QOS_ESCALATION_DELAY_MS",
+    "admission_limit": f"{_OWN}ADMISSION_LIMIT",
+    "queue_limit": f"{_OWN}QUEUE_LIMIT",
+    "threads": f"{_OWN}THREADS",
+    "nice": f"{_OWN}NICE",
+    "device": f"{_OWN}DEVICE",
+}
+
+
+class Boot(Struct, frozen=True):
+    """A server that answers, with the models registered.
+
+    Attributes:
+        settings: What the scenario wants of the server, by name.
+        child: The process, if it is ours.
+    """
+
+    name: str
+    address: str
+    target: CallbackTarget
+    proof: Proof
+    settings: Mapping[str, Any]
+    child: launch.Child | None = None
+
+    def alive(self) -> bool:
+        """Return False only if it is ours and has ended."""
+        return self.child is None or self.child.alive
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the ``proof`` section of a cell's manifest, without the echoes."""
+        return {
+            "kind": self.proof.kind,
+            "address": self.address,
+            "embedded": self.child is not None,
+            "evidence": msgspec.to_builtins(self.proof.evidence),
+            "settings": dict(self.settings),
+            "registration": dict(self.proof.registration),
+            "boot": self.name,
+        }
+
+
+class _Clock:
+    """What `Target.open` may ask the time of before any cell has a clock of its own."""
+
+    now = staticmethod(monotonic_ns)
+
+    def at(self, due_ns: int, callback: Callable[[], None]) -> None:
+        raise LocalProtocolError("a target may not use Clock.at while it is opened")
+
+
+def where(scenario: Scenario, target: str | Target | None) -> str | Target:
+    """Return the address (or target object) to drive; EMBEDDED for our own server."""
+    if target is not None:
+        return target
+    if scenario.target.use != "djinn":
+        return EMBEDDED
+    return scenario.target.address or os.environ.get("GENIE_SERVER_ADDRESS", EMBEDDED)
+
+
+def key(scenario: Scenario) -> str:
+    """Return what needs a boot of its own: equal keys share a server."""
+    return msgspec.json.encode(scenario.target, order="sorted").decode()
+
+
+def settings(scenario: Scenario) -> dict[str, Any]:
+    """Return the settings of ``[target.server]`` that the scenario gives.
+
+    Plain data: durations in ns, shares by class.
+    """
+    given: dict[str, Any] = msgspec.to_builtins(scenario.target.server)
+    shares = given.get("shares") or {}
+    given["shares"] = {k: v for k, v in shares.items() if v is not None} or None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def differing(scenarios: Iterable[Scenario]) -> list[str]:
+    """Return the server settings that are not the same in all *scenarios*."""
+    found = [settings(scenario) for scenario in scenarios]
+    names = sorted({name for each in found for name in each})
+    return [n for n in names if any(e.get(n) != found[0].get(n) for e in found)]
+
+
+def refuse_reboots(arms: Mapping[str, Scenario], target: str | Target) -> None:
+    """Raise ScenarioError if *target* would have to be rebooted between *arms*."""
+    names = differing(arms.values())
+    if target == EMBEDDED or not names:
+        return
+    listed = ", ".join(f"target.server.{name}" for name in names)
+    what = target if isinstance(target, str) else "the target given"
+    raise ScenarioError(
+        "--target",
+        f"arms {', '.join(arms)} differ in {listed}, which needs a server started for "
+        f"each, and {what!r} is not ours to start; choose one with --arm NAME, or "
+        "leave the address out to use the embedded reference server",
+    )
+
+
+def environment(scenario: Scenario) -> dict[str, str]:
+    """Return ``[target.server]`` as the environment of the embedded server."""
+    return {_VARIABLES[k]: _text(k, v) for k, v in settings(scenario).items()}
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "shares":
+        return ",".join(f"{k}={v!r}" for k, v in value.items())
+    if name == "escalation_delay":
+        return repr(value / 1e6)
+    return str(value)
+
+
+@asynccontextmanager
+async def opened(
+    plan: CellPlan,
+    models: tuple[Model, ...],
+    target: str | Target,
+    *,
+    name: str,
+    directory: Path,
+) -> AsyncIterator[Boot]:
+    """Start the server if it is ours, open the target on it, close both at the end.
+
+    Args:
+        plan: Of any cell of the arms that share this boot.
+        models: To register.
+        target: From `where`.
+        name: Of the boot, for its log and the index.
+        directory: Gets ``server-<name>.log``.
+
+    Raises:
+        HostError: Our server did not start.
+        TargetError: Nothing, or no Djinn, answers; or it refuses a model.
+    """
+    scenario = plan.cell.scenario
+    wanted = settings(scenario)
+    if target != EMBEDDED or scenario.target.use != "djinn":
+        async with _driven(plan, models, target, "weights") as (driven, proof):
+            address = target if isinstance(target, str) else ""
+            yield Boot(name, address, driven, proof, wanted)
+        return
+    log = directory / f"server-{name}.log"
+    ready_s = scenario.target.ready / 1e9
+    async with (
+        launch.embedded(environment(scenario), log, ready_s=ready_s) as child,
+        _driven(plan, models, child.address, "id") as (driven, proof),
+    ):
+        # We started it with these settings; what it echoes itself counts for more.
+        launched = {k: Evidence("launched", v) for k, v in wanted.items()}
+        proven = Proof(proof.kind, {**launched, **proof.evidence}, proof.registration)
+        yield Boot(name, child.address, driven, proven, wanted, child)
+
+
+@asynccontextmanager
+async def _driven(
+    plan: CellPlan, models: tuple[Model, ...], target: str | Target, register: str
+) -> AsyncIterator[tuple[CallbackTarget, Proof]]:
+    """Open the target, with *register* unless the scenario says otherwise."""
+    scenario = plan.cell.scenario
+    address = target if isinstance(target, str) else ""
+    made = plan.target(plan.target_options) if isinstance(target, str) else target
+    if scenario.target.register != "auto":
+        register = scenario.target.register
+    asked = TargetPlan(address, models, register, scenario.target.ready)
+    proof = await made.open(asked, _Clock())
+    try:
+        # Either kind, as the registry has checked; types cannot say so.
+        yield as_callback(cast("AsyncTarget | CallbackTarget", made)), proof
+    finally:
+        with anyio.CancelScope(shield=True):
+            await made.aclose()

@@ -1,0 +1,289 @@
+"""Values → SVG; the only module that draws, the same bytes for the same values."""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import Struct
+
+from djinnload.stats import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ("Curve", "Mark", "cdf", "inline", "steps")
+
+#: Points of a CDF at most; drawn as a staircase, each has a corner more.
+STEPS = 240
+#: Of these, spaced ever more finely towards the largest: the tail is what matters.
+_TAIL = 100
+#: Okabe and Ito, the ones that differ on white and on black.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ((0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (9, 2)))
+INK, GRID, PAPER, WARNING = "#1f2328", "#d0d7de", "#fefefe", "#b3261e"
+_LABEL = 44  # characters
+_SIZE_IN = (6.4, 3.5)
+_SETTINGS: Any = {
+    "svg.hashsalt": "djinnload",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "grid.color": GRID,
+    "font.family": "sans-serif",
+    "font.size": 11,
+}
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+class Curve(Struct, frozen=True):
+    """One distribution.
+
+    Attributes:
+        label: Such as ``qos``; empty: there is only one.
+        values_ms: +inf where it never came to an end.
+    """
+
+    label: str
+    values_ms: Array
+
+
+class Mark(Struct, frozen=True):
+    """What a curve is held against.
+
+    Attributes:
+        at_ms: A time.
+        share: 0 to 1, for a point; None: a line at the time.
+    """
+
+    label: str
+    at_ms: float
+    share: float | None = None
+
+
+def cdf(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    marks: Sequence[Mark] = (),
+    floor_ms: float = 0.0,
+    void: bool = False,
+) -> str:
+    """Return an SVG document with the curves over a logarithmic time.
+
+    A curve with values of +inf ends below 1, and runs on to the right edge.
+
+    Args:
+        curves: At least one, each with at least one value.
+        title: Of the figure.
+        xlabel: With its unit.
+        ylabel: What the share is of.
+        marks: Deadline and objectives.
+        floor_ms: Smaller values are drawn here.
+        void: Whether to draw a watermark.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Names may hold letters that the font lacks; a browser has its own fonts.
+        warnings.simplefilter("ignore")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        figure = Figure(figsize=_SIZE_IN)
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        _draw(axes, curves, marks, floor_ms)
+        axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold")
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        columns = 1 if len(curves) + len(marks) > 6 else 2  # noqa: PLR2004 - fits
+        handles, labels = axes.get_legend_handles_labels()
+        rows = -(-len(handles) // columns)
+        figure.set_size_inches(_SIZE_IN[0], _SIZE_IN[1] + 0.2 * rows)
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower left",
+            ncols=columns,
+            frameon=False,
+            fontsize=10,
+            handlelength=3.2,
+        )
+        figure.set_layout_engine("constrained")
+        if void:
+            _watermark(figure)
+        sink = io.StringIO()
+        figure.savefig(sink, format="svg", metadata=_NO_METADATA)
+    return _short(sink.getvalue())
+
+
+def steps(values: Array, floor: float = 0.0) -> tuple[Array, Array]:
+    """Return x and the share of values ≤ x, at most `STEPS` points, tail kept.
+
+    Args:
+        values: +inf counts, and is never reached.
+        floor: Smaller values become this.
+    """
+    total = len(values)
+    finite = np.maximum(np.sort(values[np.isfinite(values)]), floor)
+    count = len(finite)
+    if count > STEPS:
+        even = np.linspace(0, count - 1, STEPS - _TAIL)
+        tail = count - np.geomspace(1, count, _TAIL)
+        rank = np.unique(np.concatenate((even, tail)).astype(np.int64))
+    else:
+        rank = np.arange(count)
+    return finite[rank], (rank + 1) / total
+
+
+def inline(svg: str, prefix: str, label: str) -> str:
+    """Return *svg* for the inside of an HTML page, whose style sheet colours it.
+
+    Args:
+        svg: From `cdf`.
+        prefix: Makes its ids unique in the page: letters, digits, hyphens.
+        label: What it shows, for those who do not see it; plain text.
+    """
+    from markupsafe import escape
+
+    body = svg[svg.index("<svg") :]
+    head, _, rest = body.partition(">")
+    box = re.search(r'viewBox="([\d. ]+)"', head)
+    rest = re.sub(r' xmlns(:\w+)?="[^"]*"', "", rest).replace("xlink:href", "href")
+    rest = re.sub(r'(?<= )id="', f'id="{prefix}-', rest)
+    rest = re.sub(r'href="#', f'href="#{prefix}-', rest)
+    rest = re.sub(r"url\(#", f"url(#{prefix}-", rest)
+    colours = {INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
+    colours |= {colour: f"var(--s{i})" for i, colour in enumerate(PALETTE)}
+    colours[WARNING] = "var(--bad)"
+    for colour, name in colours.items():
+        rest = rest.replace(colour, name)
+    size = box.group(1) if box else "0 0 460 280"
+    return f'<svg viewBox="{size}" role="img" aria-label="{escape(label)}">{rest}'
+
+
+def _draw(
+    axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark], floor_ms: float
+) -> None:
+    low, high = _range(curves, marks, floor_ms)
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.set_ylim(0, 1.02)
+    axes.grid(visible=True, which="major", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_formatter(_milliseconds)
+    if high / low < 1000:  # noqa: PLR2004 - of more decades the powers of ten do
+        axes.xaxis.set_minor_formatter(_minor)
+    else:
+        axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter(_percent)
+    for number, curve in enumerate(curves):
+        x, share = steps(curve.values_ms, low)
+        first, last = (0.0, float(share[-1])) if len(x) else (0.0, 0.0)
+        axes.plot(
+            [low, *x, high],
+            [first, *share, last],
+            drawstyle="steps-post" if len(x) < STEPS // 2 else "default",
+            color=PALETTE[number % len(PALETTE)],
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.8,
+            label=_legend(curve),
+        )
+    for mark in marks:
+        _mark(axes, mark)
+
+
+def _mark(axes: "Axes", mark: Mark) -> None:
+    if mark.share is None:
+        style: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 1}
+        axes.axvline(mark.at_ms, color=INK, label=_plain(mark.label), **style)
+        return
+    axes.plot(
+        [mark.at_ms],
+        [mark.share],
+        color=INK,
+        linestyle="none",
+        marker="x",
+        markersize=8,
+        markeredgewidth=1.8,
+        zorder=5,
+        label=_plain(mark.label),
+    )
+
+
+def _range(
+    curves: Sequence[Curve], marks: Sequence[Mark], floor_ms: float
+) -> tuple[float, float]:
+    every = np.concatenate([curve.values_ms for curve in curves])
+    known = every[np.isfinite(every) & (every > 0)]
+    ends = [*(mark.at_ms for mark in marks)]
+    ends += [float(known.min()), float(known.max())] if len(known) else [1.0]
+    low = max(min(ends), floor_ms or 1e-6) / 1.05
+    return low, max(*ends, low * 2) * 1.15
+
+
+def _legend(curve: Curve) -> str:
+    total = len(curve.values_ms)
+    lost = int(np.isinf(curve.values_ms).sum())
+    named = f"{_plain(curve.label)}: " if curve.label else ""
+    bad = f", {lost:,} not ok ({100 * lost / total:.2g} %)" if lost and total else ""
+    # A leading underscore would keep it out of the legend.
+    return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
+
+
+def _watermark(figure: "Figure") -> None:
+    for y in (0.3, 0.72):
+        figure.text(
+            0.5,
+            y,
+            "VOID \u00b7 VOID \u00b7 VOID",
+            color=WARNING,
+            alpha=0.22,
+            fontsize=38,
+            fontweight="bold",
+            rotation=12,
+            ha="center",
+            va="center",
+            in_layout=False,
+        )
+
+
+def _plain(text: str) -> str:
+    """Return text that XML can hold, short enough for a legend."""
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    return shown if len(shown) <= _LABEL else f"{shown[: _LABEL - 1]}…"
+
+
+def _milliseconds(value: float, _: float = 0.0) -> str:
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
+def _minor(value: float, _: float = 0.0) -> str:
+    lead = value / 10 ** np.floor(np.log10(value) + 1e-9)
+    return _milliseconds(value) if round(lead) in {2, 5} else ""
+
+
+def _percent(value: float, _: float = 0.0) -> str:
+    return f"{value:.0%}"
+
+
+def _short(svg: str) -> str:
+    """Return it with paths to a hundredth of a point, as nobody sees more."""
+    return re.sub(
+        r' d="[^"]+"',
+        lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group()),
+        svg,
+    )

@@ -1,0 +1,389 @@
+"""A run's directory → ``report.html``: one file that needs no network and no script."""
+
+import contextlib
+import json
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from jinja2 import ChainableUndefined, Environment
+from markupsafe import Markup
+from msgspec import Struct
+
+from djinnload import stats
+from djinnload.reading import read_json, read_samples
+from djinnload.report import figures, html_format
+from djinnload.report.html_format import amount, interval, number, percent
+from djinnload.stats import Array
+from djinnload.summary import fold_run
+
+__all__ = ("Figure", "write")
+
+Document = dict[str, Any]
+
+TEMPLATE = "report.html.j2"
+#: Cells with these have samples that count.
+_WITH_RESULT = ("done", "void")
+_UNREADABLE = (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError)
+#: Waits that are shorter are drawn here, as a logarithm has no zero.
+_QUEUE_FLOOR_MS = 0.01
+#: The arm of a scenario that has none.
+_DEFAULT = "default"
+#: Above, a difference may be one of many looked for.
+_LEVEL = 0.05
+_PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)\(latency\)\s*<=?\s")
+
+
+class Figure(Struct, frozen=True):
+    """A figure as the page shows it.
+
+    Attributes:
+        path: Of its own file, from the run's directory.
+        svg: For the inside of the page.
+        caption: What was measured on what, and how many.
+    """
+
+    path: str
+    svg: str
+    caption: str
+
+
+def write(run_dir: Path) -> Path:
+    """Write report.html and figures/*.svg of a run; return the former.
+
+    Of a run that was killed it shows what there is. The same directory gives the same
+    bytes.
+
+    Args:
+        run_dir: With summary.json; where there is none it is made, by
+            `djinnload.summary.fold_run`.
+
+    Raises:
+        OSError: No room, or no such directory.
+    """
+    run_dir = Path(run_dir)
+    if not run_dir.is_dir():
+        raise FileNotFoundError(f"{run_dir}: no such directory")
+    summary = _read(run_dir / "summary.json") or fold_run(run_dir)
+    environment = Environment(
+        autoescape=True,
+        undefined=ChainableUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(html_format.FILTERS)
+    source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
+    page = environment.from_string(source).render(_context(run_dir, summary))
+    path = run_dir / "report.html"
+    _replace(path, page)
+    return path
+
+
+def _context(run_dir: Path, summary: Document) -> Document:
+    manifest = _read(run_dir / "manifest.json")
+    cells = [cell for cell in summary.get("cells") or () if isinstance(cell, dict)]
+    rows = list(_rows(summary.get("arms") or {}))
+    verdict = summary.get("verdict") or {}
+    void = verdict.get("status") == "void"
+    latency, queue = _figures(run_dir, cells, rows, void=void)
+    return {
+        "run": run_dir.resolve().name,
+        "summary": summary,
+        "manifest": manifest,
+        "calibration": _read(run_dir / "calibration.json"),
+        "verdict": verdict,
+        "void": void,
+        "headline": _headline(summary, rows, cells),
+        "begun": _begun(manifest),
+        "cells": cells,
+        "rows": rows,
+        "objectives": [(row, each) for row in rows for each in row["objectives"] or ()],
+        "several": len({row["point"] for row in rows}) > 1,
+        "comparisons": [
+            dict(each) | _difference(each) for each in summary.get("comparisons") or ()
+        ],
+        "latency": latency,
+        "queue": queue,
+        "proof": list(_proof(run_dir, cells)),
+        "command": shlex.join(str(each) for each in manifest.get("argv") or ()),
+        "environment": list(_environment(manifest)),
+    }
+
+
+def _rows(arms: Mapping[str, Any]) -> Iterator[Document]:
+    """Yield what each population did in each arm: arms of a population side by side."""
+    found = [
+        {"arm": arm, "point": point, "name": name} | dict(pooled)
+        for arm, points in arms.items()
+        for point, populations in points.items()
+        for name, pooled in populations.items()
+    ]
+    place = {
+        key: i
+        for i, key in enumerate(
+            dict.fromkeys((row["point"], row["name"]) for row in found)
+        )
+    }
+    for row in sorted(found, key=lambda row: place[row["point"], row["name"]]):
+        yield {"qos_class": "", "objectives": ()} | row
+
+
+def _headline(
+    summary: Document, rows: Iterable[Document], cells: Sequence[Document]
+) -> Document:
+    """Return the verdict in words."""
+    status = str((summary.get("verdict") or {}).get("status") or "unknown")
+    judged = [each for row in rows if row.get("judged") for each in row["objectives"]]
+    missed = sum(each.get("met") is False for each in judged)
+    words = {
+        "pass": f"all {len(judged)} judged objectives are met"
+        if judged
+        else "no objective was judged, and nothing makes the run void",
+        "fail": f"{missed} of {len(judged)} judged objectives "
+        f"{'is' if missed == 1 else 'are'} missed",
+        "void": "this run is no evidence, neither for nor against; the reasons are "
+        "below, and no number here should be quoted",
+    }.get(status, "there is no verdict")
+    with_result = sum(cell.get("status") in _WITH_RESULT for cell in cells)
+    partial = f"Only {with_result} of {len(cells)} planned cells have a result."
+    stopped = "The run was interrupted." if summary.get("interrupted") else ""
+    unfinished = with_result < len(cells) or not summary.get("complete")
+    return {
+        "status": status,
+        "words": words,
+        "partial": f"{stopped} {partial}".strip() if unfinished or stopped else "",
+        "with_result": with_result,
+    }
+
+
+def _difference(found: Mapping[str, Any]) -> Document:
+    """Return the interval of a comparison, and what it says in words."""
+    ends, ratio, metric = found.get("ci95"), found.get("ratio"), str(found["metric"])
+    if not isinstance(ends, list) or not all(isinstance(e, int | float) for e in ends):
+        return {"interval": "", "words": "no interval"}
+    a, b = found.get("a"), found.get("b")
+    if ratio is not None:
+        shown, even, by = interval(ends), 1.0, percent(abs(ratio - 1))
+        higher = ratio > 1
+    else:
+        shown = f"difference [{', '.join(amount(end, metric) for end in ends)}]"
+        even, higher, by = 0.0, sum(ends) > 0, "shown as a difference,"
+        if isinstance(a, int | float) and isinstance(b, int | float):
+            by = amount(abs(a - b), metric)
+    words = f"{by} {'higher' if higher else 'lower'}"
+    if min(ends) <= even <= max(ends):
+        words = "no difference shown"
+    elif (found.get("p_holm") or 0) > _LEVEL:
+        words += f", yet p (Holm) is over {_LEVEL:g}"
+    return {"interval": shown, "words": words}
+
+
+def _begun(manifest: Mapping[str, Any]) -> str:
+    wall_ns = (manifest.get("anchor") or {}).get("wall_ns")
+    if not isinstance(wall_ns, int):
+        return "unknown"
+    with contextlib.suppress(OverflowError, ValueError, OSError):
+        return f"{datetime.fromtimestamp(wall_ns // 10**9, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return "unknown"
+
+
+def _figures(
+    run_dir: Path,
+    cells: Iterable[Document],
+    rows: Sequence[Document],
+    *,
+    void: bool,
+) -> tuple[list[Figure], list[Figure]]:
+    """Draw latency and queue wait of each population, arms together, and save them."""
+    values = _values(run_dir, cells)
+    groups: dict[tuple[str, str], list[Document]] = {}
+    for row in rows:
+        groups.setdefault((row["point"], row["name"]), []).append(row)
+    several = len({point for point, _ in groups}) > 1
+    made: dict[str, list[Figure]] = {"latency": [], "queue": []}
+    for index, ((point, name), group) in enumerate(groups.items()):
+        title = f"{name} at {point}" if several else name
+        for metric, drawn in made.items():
+            measured = {
+                row["arm"]: values.get((row["arm"], point, name, metric), np.empty(0))
+                for row in group
+            }
+            known = {arm: found for arm, found in measured.items() if len(found)}
+            if not known:
+                continue
+            svg = _figure(metric, title, known, group[0], void=void)
+            slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40]
+            path = f"figures/{metric}-{index:02d}-{slug}.svg"
+            _replace(run_dir / path, svg)
+            caption = _caption(metric, title, known, group)
+            label = f"{metric} of {title}, cumulative share"
+            placed = figures.inline(svg, f"{metric}-{index}", label)
+            # Made by matplotlib, which escapes what it is given.
+            drawn.append(Figure(path, Markup(placed), caption))  # noqa: S704
+    return made["latency"], made["queue"]
+
+
+def _figure(
+    metric: str,
+    title: str,
+    known: Mapping[str, Array],
+    row: Document,
+    *,
+    void: bool,
+) -> str:
+    curves = [
+        figures.Curve(arm * (arm != _DEFAULT), found) for arm, found in known.items()
+    ]
+    if metric == "queue":
+        return figures.cdf(
+            curves,
+            title=f"Queue wait: {title}",
+            xlabel="wait in the server's queue, the server's word (ms, logarithmic)",
+            ylabel="share of ok turns",
+            floor_ms=_QUEUE_FLOOR_MS,
+            void=void,
+        )
+    return figures.cdf(
+        curves,
+        title=f"Latency: {title}",
+        xlabel="latency from the due time (ms, logarithmic)",
+        ylabel="share of due turns",
+        marks=list(_marks(row)),
+        void=void,
+    )
+
+
+def _marks(row: Document) -> Iterator[figures.Mark]:
+    deadline = row.get("deadline_ms")
+    if isinstance(deadline, int | float):
+        yield figures.Mark(f"deadline {number(deadline)} ms", float(deadline))
+    for each in row["objectives"] or ():
+        text, bound = str(each.get("text")), each.get("bound")
+        found = _PERCENTILE.match(text)
+        if found and isinstance(bound, int | float):
+            yield figures.Mark(text, bound / 1e6, float(found[1]) / 100)
+
+
+def _caption(
+    metric: str,
+    title: str,
+    known: Mapping[str, Array],
+    group: Sequence[Document],
+) -> str:
+    repeats = {row["arm"]: row.get("repeats") for row in group}
+    shares = any(mark.share for row in group for mark in _marks(row))
+    crossed = " An objective (✕) is met by a curve that passes left of it." * shares
+    kind = next((row["qos_class"] for row in group if row["qos_class"]), "")
+    counts = "; ".join(
+        f"{f'{arm}: ' * (arm != _DEFAULT)}n = {len(found):,} turns, "
+        f"{repeats[arm]} repeats"
+        for arm, found in known.items()
+    )
+    of = f"{title} (class {kind})" if kind else title
+    if metric == "queue":
+        return (
+            f"Queue wait of {of}: what the server says it kept a turn's requests "
+            f"waiting, summed over the turn; ok turns only. {counts}. Waits of zero, "
+            f"or under {_QUEUE_FLOOR_MS:g} ms, are drawn at the left edge."
+        )
+    return (
+        f"Latency of {of}: from the due time of a turn to the end of its last request. "
+        f"{counts}. A turn that is not ok never ends: its curve stays below 100 %."
+        f"{crossed}"
+    )
+
+
+def _values(
+    run_dir: Path, cells: Iterable[Document]
+) -> dict[tuple[str, str, str, str], Array]:
+    """Return ms by arm, point, population and metric; repeats together."""
+    found: dict[tuple[str, str, str, str], list[Array]] = {}
+    for cell in cells:
+        if cell.get("status") not in _WITH_RESULT:
+            continue
+        path = run_dir / str(cell.get("path"))
+        with contextlib.suppress(*_UNREADABLE):
+            populations = stats.populations(read_samples(path), _read_cell(path))
+            for name, samples in populations.items():
+                key = (str(cell.get("arm")), str(cell.get("point")), name)
+                latency = stats.values(samples, "latency")
+                queue = stats.values(samples, "queue")
+                queue = queue[np.isfinite(queue)]
+                found.setdefault((*key, "latency"), []).append(latency / 1e6)
+                found.setdefault((*key, "queue"), []).append(queue / 1e6)
+    return {key: np.concatenate(several) for key, several in found.items()}
+
+
+def _proof(run_dir: Path, cells: Iterable[Document]) -> Iterator[Document]:
+    """Yield what shows that each arm was what it says, equal cells together."""
+    rows: dict[str, Document] = {}
+    for cell in cells:
+        proof = _read_cell(run_dir / str(cell.get("path"))).get("proof") or {}
+        evidence, settings = proof.get("evidence") or {}, proof.get("settings") or {}
+        echoes = [each for each in proof.get("echoes") or () if isinstance(each, dict)]
+        for name in dict.fromkeys((*settings, *evidence)):
+            shown = evidence.get(name)
+            shown = shown if isinstance(shown, dict) else {"value": shown}
+            row = {
+                "arm": cell.get("arm"),
+                "setting": name,
+                "asked": _text(settings.get(name)),
+                "shown": _text(shown.get("value")),
+                "how": _text(shown.get("how")),
+                "target": f"{_text(proof.get('kind'))} at "
+                f"{_text(proof.get('address'))}",
+            }
+            row = rows.setdefault(json.dumps(row, default=str), row)
+            row["cells"] = row.get("cells", 0) + 1
+            echoed = row.setdefault("echoed", {})
+            for each in echoes:
+                value = each.get("value")
+                if isinstance(value, dict) and name in value:
+                    said = _text(value[name])
+                    echoed[said] = echoed.get(said, 0) + int(each.get("n") or 0)
+    yield from rows.values()
+
+
+def _environment(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for part in ("host", "versions", "environment"):
+        for name, value in (manifest.get(part) or {}).items():
+            yield f"{part}: {name}", _text(value)
+    devices = manifest.get("devices")
+    for index, device in enumerate(devices if isinstance(devices, list) else ()):
+        yield f"device {index}", _text(device)
+    if not devices:
+        yield "devices", "no GPU was found"
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+def _read_cell(path: Path) -> Document:
+    return _read(path / "manifest.json")
+
+
+def _read(path: Path) -> Document:
+    """Return a document, or nothing of what is missing or no JSON."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        found = read_json(path)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    # Names may hold halves of surrogate pairs, which UTF-8 cannot.
+    temporary.write_bytes(text.encode("utf-8", "replace"))
+    temporary.replace(path)

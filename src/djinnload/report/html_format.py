@@ -1,0 +1,70 @@
+"""Numbers of a summary → text for the template of `djinnload.report.html`."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jinja2 import Undefined
+
+__all__ = ("FILTERS", "amount", "interval", "number", "percent", "percentile")
+
+_TIMES = re.compile(
+    r"latency|service|queue|exec|ttft|tpot|lateness|blocked|\bsession\b"
+)
+_SHARES = re.compile(r"rate|util|share")
+_NONE = "–"
+
+
+def number(value: object) -> str:
+    """Return three significant digits; ``inf`` and what is no number as it is."""
+    if value is None or isinstance(value, Undefined):
+        return _NONE
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int) or abs(value) >= 100:  # noqa: PLR2004 - three digits
+        return f"{value:,.0f}" if np.isfinite(value) else str(value)
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def percent(value: object) -> str:
+    """Return a share in percent."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return number(value)
+    return f"{number(100.0 * value)} %"
+
+
+def amount(value: object, metric: str) -> str:
+    """Return a value of a metric (ns, share, 1/s) with a unit for readers."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return number(value)
+    if _TIMES.search(metric):
+        return f"{number(value / 1e6)} ms"
+    if _SHARES.search(metric):
+        return percent(value)
+    return f"{number(value)} /s" if "goodput" in metric else number(value)
+
+
+def percentile(values: object, name: str) -> str:
+    """Return one of the percentiles of a summary, or why there is none."""
+    if not isinstance(values, Mapping) or not values.get("n"):
+        return _NONE
+    found = values.get(name)
+    return "n too small" if found is None else number(found)
+
+
+def interval(value: object, scale: float = 1.0) -> str:
+    """Return ``[low, high]``; nothing where there is none."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return ""
+    ends = [end * scale if isinstance(end, int | float) else end for end in value]
+    return f"[{', '.join(number(end) for end in ends)}]" if ends else ""
+
+
+#: By the names that the template uses.
+FILTERS = {
+    "num": number,
+    "pct": percent,
+    "amount": amount,
+    "percentile": percentile,
+    "ci": interval,
+}
