@@ -1,4 +1,5 @@
-# make test   set up (once) and run the tests        make lint   style, types, layers
+# make run    set up (once) and run the main job     make lint   style, types, layers
+# make test   set up (once) and run the tests        make bench  djinnload beside a peer
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ STAMP := $(VENV)/.installed
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: test lint clean
+.PHONY: run test lint bench clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -17,13 +18,22 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[models]' --group dev
 	@touch $@
 
+# An objective that is missed (exit code 1) is a result too.
+run: $(STAMP)
+	$(BIN)/djinnload run scenarios/qos_mix.toml || test $$? -eq 1
+
+# What needs real time on real sockets runs alone, after the rest.
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+bench: $(STAMP)
+	for each in bench/*.py; do $(BIN)/python $$each || exit; done
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell src tests docs README.md
 
 clean:

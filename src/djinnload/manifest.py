@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from djinnload import __version__
 from djinnload.clock import boottime_ns, monotonic_ns, wall_ns
 from djinnload.errors import HostError
 
@@ -28,6 +27,7 @@ WHITELIST = (
 )
 PREFIXES = ("DJINNLOAD_", "GENIE_")
 PACKAGES = (
+    "djinnload",
     "anyio",
     "hdrhistogram",
     "msgspec",
@@ -44,7 +44,7 @@ GROUPS = ("djinnload.workloads", "djinnload.targets", "djinnload.arrivals")
 
 def versions() -> dict[str, str]:
     """Return versions of Python, djinnload, what it stands on, and every plugin."""
-    found = {"python": platform.python_version(), "djinnload": __version__}
+    found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

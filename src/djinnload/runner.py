@@ -139,7 +139,9 @@ class _Conductor:
 
     def prepare(self) -> None:
         """Check everything that can be known; nothing is opened."""
-        first = {cell.arm: cell for cell in reversed(self.order)}
+        first: dict[str, Cell] = {}
+        for cell in self.order:
+            first.setdefault(cell.arm, cell)
         scenarios = {arm: cell.scenario for arm, cell in first.items()}
         boots.refuse_reboots(scenarios, self.target)
         plans = {arm: self._plan(cell) for arm, cell in first.items()}

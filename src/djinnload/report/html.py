@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from djinnload import stats
 from djinnload.reading import read_json, read_samples
-from djinnload.report import figures, html_format
-from djinnload.report.html_format import amount, interval, number, percent
+from djinnload.report import amounts, figures
+from djinnload.report.amounts import amount, interval, number, percent
 from djinnload.stats import Array
 from djinnload.summary import fold_run
 
@@ -76,7 +76,7 @@ def write(run_dir: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(html_format.FILTERS)
+    environment.filters.update(amounts.FILTERS)
     source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
     page = environment.from_string(source).render(_context(run_dir, summary))
     path = run_dir / "report.html"

@@ -1,4 +1,4 @@
-"""Numbers of a summary → text for the template of `djinnload.report.html`."""
+"""Numbers of a summary → text for people, in the terminal and in HTML alike."""
 
 import re
 from collections.abc import Mapping, Sequence

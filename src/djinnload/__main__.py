@@ -1,0 +1,6 @@
+"""``python -m djinnload``."""
+
+from djinnload.cli import main
+
+if __name__ == "__main__":
+    main()

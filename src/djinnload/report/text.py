@@ -1,0 +1,230 @@
+"""A finished run in the terminal, from its summary alone."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from djinnload.describe import Description, Expected
+from djinnload.report.amounts import amount, interval, number, percent, percentile
+
+__all__ = ("render", "show", "show_plan")
+
+_STYLES = {"pass": "bold green", "fail": "bold red", "void": "bold yellow"}
+_WORDS = {
+    "pass": "every judged objective is met.",
+    "fail": "at least one judged objective is missed.",
+    "void": "cannot be trusted, in either direction. Do not quote these numbers.",
+}
+_MET = {True: ("met", "green"), False: ("missed", "red"), None: ("undecided", "yellow")}
+_WIDE = 100
+
+
+def show(summary: Mapping[str, Any], path: Path, *, quiet: bool = False) -> None:
+    """Print a run's report on stdout; if *quiet*, the verdict only."""
+    console = Console(highlight=False)
+    if not quiet:
+        render(summary, console=console)
+    _verdict(summary, console)
+    console.print(f"results: {path}", soft_wrap=True, markup=False)
+    if not quiet:
+        console.print(f"report:  {path / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def render(summary: Mapping[str, Any], *, console: Console) -> None:
+    """Print all but the verdict."""
+    for point, rows in _by_point(summary):
+        title = summary.get("scenario") or "run"
+        name = f"{title}, {point}" if point != "all" else str(title)
+        console.print()
+        console.print(_latencies(name, rows))
+        console.print(_objectives(rows))
+    _comparisons(summary, console)
+    _health(summary, console)
+
+
+def _by_point(
+    summary: Mapping[str, Any],
+) -> Iterator[tuple[str, list[tuple[str, str, Mapping[str, Any]]]]]:
+    """Yield each point with its (population, arm, numbers), a population together."""
+    arms: Mapping[str, Any] = summary.get("arms") or {}
+    points = dict.fromkeys(point for found in arms.values() for point in found)
+    for point in points:
+        here = {arm: found[point] for arm, found in arms.items() if point in found}
+        names = dict.fromkeys(name for found in here.values() for name in found)
+        yield (
+            point,
+            [
+                (name, arm, found[name])
+                for name in names
+                for arm, found in here.items()
+                if name in found
+            ],
+        )
+
+
+def _latencies(title: str, rows: list[tuple[str, str, Mapping[str, Any]]]) -> Table:
+    table = Table(
+        title=f"{escape(title)}: latency of turns, from due to done, ok ones, in ms",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    table.add_column("population", no_wrap=True)
+    table.add_column("arm", no_wrap=True)
+    for name in ("n", "due/s", "ok/s", "p50", "p95", "p99", "queue", "missed", "bad"):
+        table.add_column(name, justify="right")
+    last = ""
+    for name, arm, found in rows:
+        latency = found["latency_ms"]
+        outcomes = found["outcomes"]
+        bad = sum(n for outcome, n in outcomes.items() if outcome != "ok")
+        table.add_row(
+            escape(name) if name != last else "",
+            escape(arm),
+            number(found["n"]),
+            number(found["offered_per_s"]),
+            number(found["achieved_per_s"]),
+            *(percentile(latency, q) for q in ("p50", "p95", "p99")),
+            number((found.get("queue_ms") or {}).get("mean")),
+            percent((found.get("miss_rate") or {}).get("value")),
+            number(bad),
+        )
+        last = name
+    table.caption = (
+        "queue: mean wait in ms, the server's word · missed: turns not ok or over the "
+        "deadline · bad: requests not ok"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _objectives(rows: list[tuple[str, str, Mapping[str, Any]]]) -> Table:
+    table = Table(
+        title="objectives, all repeats together",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=False,
+    )
+    for name, arm, found in rows:
+        for each in found.get("objectives") or ():
+            word, style = _MET[each["met"]]
+            mark = Text(word, style=style if found.get("judged", True) else "dim")
+            value = f"{amount(each['value'], each['text'])}, n = {each['n']}"
+            judged = "" if found.get("judged", True) else " (not judged)"
+            table.add_row(
+                escape(name), escape(arm), escape(each["text"]), mark, value + judged
+            )
+    return table
+
+
+def _comparisons(summary: Mapping[str, Any], console: Console) -> None:
+    found = summary.get("comparisons") or ()
+    if not found:
+        return
+    console.print("\n[bold]comparison, paired by repeat (95 % intervals)[/]")
+    for each in found:
+        what = f"{each['population']} {each['metric']}"
+        line = f"  {what}: {each['arm']} {amount(each['a'], each['metric'])}"
+        line += f", {each['baseline']} {amount(each['b'], each['metric'])}"
+        console.print(f"{line}, {_ratio(each)}", markup=False, soft_wrap=True)
+
+
+def _ratio(each: Mapping[str, Any]) -> str:
+    shown = interval(each.get("ci95"))
+    if each.get("ratio") is not None:
+        text = f"ratio {number(each['ratio'])} {shown}"
+    elif shown and isinstance(each["ci95"][0], int | float):
+        low, high = (amount(end, each["metric"]) for end in each["ci95"])
+        text = f"difference [{low}, {high}]"
+    else:
+        text = "no interval"
+    if each["status"] == "ok":
+        return text
+    reasons = "; ".join(dict.fromkeys(map(str, each.get("reasons") or ())))
+    return f"{text} ({each['status']}: {reasons})"
+
+
+def _health(summary: Mapping[str, Any], console: Console) -> None:
+    checked = wrong = 0
+    for _, rows in _by_point(summary):
+        for _, _, found in rows:
+            verified = found.get("verified") or {}
+            checked += verified.get("checked") or 0
+            wrong += verified.get("wrong") or 0
+    answers = f"{checked} answers checked, {wrong or 'none'} wrong"
+    if checked and not wrong:
+        # The exact one-sided 95 % bound for none of k (Clopper-Pearson).
+        answers += f": at most {percent(1 - 0.05 ** (1 / checked))} are (95 %)"
+    generator = summary.get("generator") or {}
+    late = (generator.get("lateness_us") or {}).get("p99")
+    lag = (generator.get("loop_lag_us") or {}).get("max")
+    console.print(f"\n{answers}", markup=False)
+    console.print(
+        f"generator: worst cell's lateness p99 {number(late)} µs, longest loop lag "
+        f"{number(lag)} µs, CPU {percent(generator.get('cpu'))} of a core",
+        markup=False,
+    )
+
+
+def _verdict(summary: Mapping[str, Any], console: Console) -> None:
+    verdict = summary.get("verdict") or {}
+    for each in verdict.get("findings") or ():
+        if each.get("code") != "verified":
+            console.print(f"note {each['code']}: {each['message']}", markup=False)
+    status = str(verdict.get("status"))
+    stopped = " (interrupted)" if summary.get("interrupted") else ""
+    console.print(
+        Text.assemble(
+            "\nverdict: ",
+            (status.upper(), _STYLES.get(status, "bold")),
+            f"{stopped}, {_WORDS.get(status, '')}",
+        )
+    )
+    for each in verdict.get("reasons") or ():
+        console.print(f"  {each['code']}: {each['message']}", markup=False)
+
+
+def show_plan(plan: Description) -> None:
+    """Print what a run would do."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(plan.scenario)}[/]: {len(plan.cells)} cells")
+    for arm, populations in plan.populations.items():
+        table = Table(
+            title=f"arm {escape(arm)}",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            header_style="bold",
+        )
+        for name in ("population", "class", "workload", "load", "sessions", "requests"):
+            table.add_column(name)
+        for each in populations:
+            table.add_row(*map(escape, _expected(each)))
+        console.print(table)
+    for model in plan.models:
+        console.print(f"model {model.model_id}, {model.architecture}", markup=False)
+    more = ", plus calibration first" if plan.calibrated else ""
+    console.print(f"order: {', '.join(plan.cells)}", markup=False)
+    console.print(
+        f"time: about {plan.seconds:.0f} s, and up to {plan.grace_s:.0f} s of grace"
+        f"{more}; nothing was opened",
+        markup=False,
+    )
+
+
+def _expected(each: Expected) -> tuple[str, ...]:
+    load = each.rate or f"{each.users} users, closed loop"
+    sessions = "by capacity" if each.sessions is None else number(each.sessions)
+    requests = "–" if each.requests is None else f"{each.requests} a session"
+    if each.nbytes is not None:
+        requests += f", {each.nbytes:,} bytes in"
+    return each.name, each.qos_class, each.workload, load, sessions, requests
