@@ -6,6 +6,7 @@ rows at least every second, the manifest before and after.
 
 import asyncio  # noqa: TID251 - the clock needs the running loop
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,11 @@ __all__ = ("Conditions", "Watch", "run_cell")
 LEAD_NS = 50_000_000
 #: How often the live view is fed.
 TICK_S = 0.5
+#: How long a thread may keep the GIL from the loop; Python's own 5 ms is a stall.
+SWITCH_S = 0.000_1
+#: New objects between collections. Python's 700 is less than the rows that wait for
+#: their batch: it collects some 50 times in 10 s, up to 3 ms each, and finds nothing.
+COLLECT_AFTER = 20_000
 
 
 class Conditions(Struct, frozen=True):
@@ -93,7 +99,7 @@ async def run_cell(
         schedule = plan.schedule
         begin = clock.now() + LEAD_NS + schedule.warmup_ns
         ended = anyio.Event()
-        with _frozen():
+        with _undisturbed():
             engine = engines.start(
                 schedule,
                 plan.populations,
@@ -190,11 +196,16 @@ async def _interrupt_on(stop: anyio.Event, engine: engines.Engine) -> None:
 
 
 @contextmanager
-def _frozen() -> Iterator[None]:
-    """Keep the collector away from everything made while planning."""
+def _undisturbed() -> Iterator[None]:
+    """Keep the collector off what planning made, and other threads off the GIL."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *thresholds[1:])
+    sys.setswitchinterval(SWITCH_S)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
