@@ -1,5 +1,10 @@
-"""What a run shows while it goes on: a table on a terminal, else a line at times."""
+"""What a run shows while it goes on: a table on a terminal, else a line at times.
 
+Drawing a table takes milliseconds that the engine's loop does not have, so a thread of
+its own draws the newest `Progress`, and skips those that it was too slow for.
+"""
+
+from threading import Event, Thread
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +34,10 @@ class LiveView:
         self._console = console or Console(stderr=True)
         self._quiet = quiet
         self._screen: Screen | None = None
+        self._newest: Progress | None = None
+        self._news = Event()
+        self._over = False
+        self._thread = Thread(target=self._draw, name="djinnload-live", daemon=True)
         self._said = ""
         self._spoke_at = -_EVERY_S
 
@@ -38,6 +47,8 @@ class LiveView:
                 console=self._console, auto_refresh=False, transient=True
             )
             self._screen.start()
+        if not self._quiet:
+            self._thread.start()
         return self
 
     def __exit__(
@@ -46,24 +57,37 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if not self._quiet:
+            self._over = True
+            self._news.set()
+            self._thread.join()
         if self._screen is not None:
             self._screen.stop()
 
     def update(self, progress: Progress) -> None:
-        """Show where the run is."""
-        if self._quiet:
-            return
+        """Have it shown where the run is; returns at once."""
+        self._newest = progress
+        self._news.set()
+
+    def _draw(self) -> None:
+        while not self._over:
+            self._news.wait()
+            self._news.clear()
+            if self._newest is not None:
+                self._show(self._newest)
+
+    def _show(self, progress: Progress) -> None:
         if self._screen is not None:
             self._screen.update(_table(progress), refresh=True)
             return
-        line = _headline(progress)
         begun = progress.cell or progress.message
         due = abs(progress.elapsed_s - self._spoke_at) >= _EVERY_S
         if begun != self._said or due:
             self._said, self._spoke_at = begun, progress.elapsed_s
-            parts = [line]
+            parts = [_headline(progress)]
             parts += [f"{name} {_words(live)}" for name, live in _classes(progress)]
-            self._console.print(" | ".join(parts), highlight=False, markup=False)
+            line = " | ".join(parts)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _classes(progress: Progress) -> list[tuple[str, Live]]:
