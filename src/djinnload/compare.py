@@ -28,6 +28,7 @@ ENOUGH_REPEATS = deciding.ENOUGH_REPEATS
 _BLOCKS = (100, 80, 60, 50, 40, 30, 25, 20)
 _LAG_1 = 0.1
 OK, VOID, UNDECIDED = "ok", "void", "undecided"
+_SHARES = ("miss_rate", "error_rate")
 
 
 class Difference(Struct, frozen=True):
@@ -112,7 +113,7 @@ def compare(
         a=_middle(left),
         b=_middle(right),
         ratio=test.ratio,
-        ci95=test.ci95,
+        ci95=_possible(measure, test),
         p=test.p,
         effect=test.effect,
         n=n,
@@ -134,6 +135,14 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
         most = max(most, min(1.0, p * (len(known) - rank)))
         corrected[i] = most
     return corrected
+
+
+def _possible(measure: Measure, test: _Test) -> tuple[float, float] | None:
+    """Return the interval; a difference of shares, cut to what one can be."""
+    if test.ci95 is None or test.ratio is not None or measure.text not in _SHARES:
+        return test.ci95
+    low, high = test.ci95
+    return max(low, -1.0), min(high, 1.0)
 
 
 def _every(measure: Measure, side: Sequence[PopulationSamples]) -> list[Array]:

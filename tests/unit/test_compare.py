@@ -84,6 +84,17 @@ def test_a_value_of_zero_gives_a_difference():
     assert found.ci95 == pytest.approx((0.1, 0.1))
 
 
+def test_a_difference_of_shares_is_cut_to_what_one_can_be():
+    missed = [
+        samples([200.0] * n + [1.0] * 3, deadline_ms=50) for n in (9, 60, 400, 30, 200)
+    ]
+    kept = [samples([1.0] * 100, deadline_ms=50) for _ in range(5)]
+    low, high = differ("miss_rate", missed, kept).ci95
+    assert 0.5 < low < high == 1.0
+    low, high = differ("miss_rate", kept, missed).ci95
+    assert -1.0 == low < high < -0.5
+
+
 def test_goodput_is_compared():
     found = differ("goodput", repeats(5, gap_ms=5), repeats(5, gap_ms=10))
     assert found.ratio == pytest.approx(2)

@@ -1,6 +1,7 @@
 """A finished run in the terminal, from its summary alone."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,27 +131,61 @@ def _comparisons(summary: Mapping[str, Any], console: Console) -> None:
     found = summary.get("comparisons") or ()
     if not found:
         return
-    console.print("\n[bold]comparison, paired by repeat (95 % intervals)[/]")
+    within = any("within one run" in (each.get("reasons") or ()) for each in found)
+    pairs = {(str(each["arm"]), str(each["baseline"])) for each in found}
+    heads = next(iter(pairs)) if len(pairs) == 1 else ("arm", "baseline")
+    table = Table(
+        title=f"comparison {'within one run' if within else 'by repeats'}, "
+        "95 % intervals",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for name in ("population", "metric"):
+        table.add_column(name, no_wrap=True)
+    for name in (*heads, "ratio or difference"):
+        table.add_column(escape(name), justify="right")
+    last = ""
     for each in found:
-        what = f"{each['population']} {each['metric']}"
-        line = f"  {what}: {each['arm']} {amount(each['a'], each['metric'])}"
-        line += f", {each['baseline']} {amount(each['b'], each['metric'])}"
-        console.print(f"{line}, {_ratio(each)}", markup=False, soft_wrap=True)
+        name, metric = str(each["population"]), str(each["metric"])
+        a, b = (amount(each[side], metric) for side in ("a", "b"))
+        if len(pairs) > 1:
+            a, b = f"{each['arm']} {a}", f"{each['baseline']} {b}"
+        row = (name if name != last else "", metric, a, b, _ratio(each))
+        table.add_row(*map(escape, row))
+        last = name
+    console.print()
+    console.print(table)
+    for reason, about in _doubts(found).items():
+        console.print(f"  {reason} ({about})", markup=False)
 
 
 def _ratio(each: Mapping[str, Any]) -> str:
     shown = interval(each.get("ci95"))
     if each.get("ratio") is not None:
-        text = f"ratio {number(each['ratio'])} {shown}"
-    elif shown and isinstance(each["ci95"][0], int | float):
+        return f"{number(each['ratio'])} × {shown}".rstrip()
+    if shown and isinstance(each["ci95"][0], int | float):
         low, high = (amount(end, each["metric"]) for end in each["ci95"])
-        text = f"difference [{low}, {high}]"
-    else:
-        text = "no interval"
-    if each["status"] == "ok":
-        return text
-    reasons = "; ".join(dict.fromkeys(map(str, each.get("reasons") or ())))
-    return f"{text} ({each['status']}: {reasons})"
+        return f"[{low}, {high}]"
+    return "no interval"
+
+
+def _doubts(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what is wrong with comparisons → whether with all, or with how many."""
+    every = list(found)
+    doubted = Counter(
+        f"{each['status']}: {reason}"
+        for each in every
+        if each["status"] != "ok"
+        for reason in dict.fromkeys(map(str, each.get("reasons") or ()))
+        if reason != "within one run"
+    )
+    return {
+        reason: "all of them" if n == len(every) else f"{n} of {len(every)}"
+        for reason, n in doubted.items()
+    }
 
 
 def _health(summary: Mapping[str, Any], console: Console) -> None:
