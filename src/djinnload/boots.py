@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import anyio
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from djinnload import launch
 from djinnload.clock import monotonic_ns
-from djinnload.errors import LocalProtocolError, ScenarioError
+from djinnload.errors import HostError, LocalProtocolError, ScenarioError
 from djinnload.plan import CellPlan
 from djinnload.scenarios.load import Scenario
 from djinnload.spi import (
@@ -30,6 +30,7 @@ from djinnload.spi import (
     TargetPlan,
 )
 from djinnload.targets.adapt import as_callback
+from djinnload.targets.exchange import host_and_port
 
 __all__ = ("Boot", "differing", "key", "opened", "where")
 
@@ -52,11 +53,19 @@ _VARIABLES = {
 }
 
 
+@runtime_checkable
+class _Watchful(Protocol):
+    """A target that can tell that its server is gone."""
+
+    def lost(self) -> bool: ...
+
+
 class Boot(Struct, frozen=True):
     """A server that answers, with the models registered.
 
     Attributes:
         settings: What the scenario wants of the server, by name.
+        register: How the models came there: ``id`` or ``weights``.
         child: The process, if it is ours.
     """
 
@@ -65,11 +74,26 @@ class Boot(Struct, frozen=True):
     target: CallbackTarget
     proof: Proof
     settings: Mapping[str, Any]
+    register: str
     child: launch.Child | None = None
 
     def alive(self) -> bool:
-        """Return False only if it is ours and has ended."""
-        return self.child is None or self.child.alive
+        """Return False if it has ended, as far as that can be told."""
+        if self.child is not None:
+            return self.child.alive
+        return not (isinstance(self.target, _Watchful) and self.target.lost())
+
+    def ended(self, during: str) -> HostError:
+        """Return what to say when it is not alive any more."""
+        kept = f"during {during}; what was measured until then is kept"
+        if self.child is not None:
+            return HostError(
+                f"the reference server ended {kept}; its log {self.child.log}"
+            )
+        return HostError(
+            f"nothing listens at {self.address} any more, its server was lost {kept}; "
+            "start it again, and the run: the models went with it"
+        )
 
     def manifest(self) -> dict[str, Any]:
         """Return the ``proof`` section of a cell's manifest, without the echoes."""
@@ -79,6 +103,7 @@ class Boot(Struct, frozen=True):
             "embedded": self.child is not None,
             "evidence": msgspec.to_builtins(self.proof.evidence),
             "settings": dict(self.settings),
+            "register": self.register,
             "registration": dict(self.proof.registration),
             "boot": self.name,
         }
@@ -94,12 +119,26 @@ class _Clock:
 
 
 def where(scenario: Scenario, target: str | Target | None) -> str | Target:
-    """Return the address (or target object) to drive; EMBEDDED for our own server."""
+    """Return the address (or target object) to drive; EMBEDDED for our own server.
+
+    Raises:
+        ScenarioError: The address is none.
+    """
     if target is not None:
-        return target
-    if scenario.target.use != "djinn":
-        return EMBEDDED
-    return scenario.target.address or os.environ.get("GENIE_SERVER_ADDRESS", EMBEDDED)
+        return _checked(scenario, target, "--target")
+    if scenario.target.address or scenario.target.use != "djinn":
+        return scenario.target.address or EMBEDDED
+    address = os.environ.get("GENIE_SERVER_ADDRESS", EMBEDDED)
+    return address and _checked(scenario, address, "GENIE_SERVER_ADDRESS")
+
+
+def _checked(scenario: Scenario, target: str | Target, path: str) -> str | Target:
+    # An empty address, of a variable that is not set, must not mean our own server.
+    if isinstance(target, str) and scenario.target.use == "djinn":
+        if host_and_port(target) is None:
+            reason = f"{target!r} is no address, expected host:port"
+            raise ScenarioError(path, f"{reason}, such as 127.0.0.1:5556")
+    return target
 
 
 def key(scenario: Scenario) -> str:
@@ -125,19 +164,28 @@ def differing(scenarios: Iterable[Scenario]) -> list[str]:
     return [n for n in names if any(e.get(n) != found[0].get(n) for e in found)]
 
 
-def refuse_reboots(arms: Mapping[str, Scenario], target: str | Target) -> None:
-    """Raise ScenarioError if *target* would have to be rebooted between *arms*."""
-    names = differing(arms.values())
-    if target == EMBEDDED or not names:
-        return
-    listed = ", ".join(f"target.server.{name}" for name in names)
-    what = target if isinstance(target, str) else "the target given"
-    raise ScenarioError(
-        "--target",
-        f"arms {', '.join(arms)} differ in {listed}, which needs a server started for "
-        f"each, and {what!r} is not ours to start; choose one with --arm NAME, or "
-        "leave the address out to use the embedded reference server",
-    )
+def refuse_reboots(
+    arms: Mapping[str, Scenario], targets: Mapping[str, str | Target]
+) -> None:
+    """Raise ScenarioError if a target would have to be rebooted between *arms*.
+
+    Args:
+        arms: The chosen ones, as each runs.
+        targets: Of each arm, from `where`.
+    """
+    for target in targets.values():
+        sharing = [arm for arm, its in targets.items() if its == target]
+        names = differing(arms[arm] for arm in sharing)
+        if target == EMBEDDED or not names:
+            continue
+        listed = ", ".join(f"target.server.{name}" for name in names)
+        what = target if isinstance(target, str) else "the target given"
+        raise ScenarioError(
+            "--target",
+            f"arms {', '.join(sharing)} differ in {listed}, which needs a server "
+            f"started for each, and {what!r} is not ours to start; choose one with "
+            "--arm NAME, or leave the address out to use the embedded reference server",
+        )
 
 
 def environment(scenario: Scenario) -> dict[str, str]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = (
     "BLOCKS",
     "NOMINAL",
+    "SOLO_SHARE",
     "Capacity",
     "Solo",
     "arm",
@@ -44,6 +45,8 @@ __all__ = (
 #: Sessions/s that stand for capacity before it is known.
 NOMINAL = rates.NOMINAL
 BLOCKS = 5
+#: Of calibrate.time, for the phase with one user alone.
+SOLO_SHARE = 0.4
 _NS_PER_MS = 1e6
 
 

@@ -77,12 +77,12 @@ def _say_bug(error: Exception) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="djinnload")
 def command() -> None:
-    r"""Load generation for ML model servers that survives a hostile reviewer.
+    """Load generation for ML model servers that survives a hostile reviewer.
 
     \b
     Exit codes: 0 pass · 1 an objective failed · 2 scenario or command wrong ·
     3 could not run · 4 void, cannot be trusted · 130 interrupted
-    """
+    """  # noqa: D301 - click reads the control character
 
 
 _ARM = click.option(

@@ -5,6 +5,7 @@ from random import Random
 
 from msgspec import Struct, structs
 
+from djinnload import calibrate
 from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.scenarios import rates
 from djinnload.scenarios.cells import cells
@@ -87,9 +88,10 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
             for i, declared in enumerate(cell.scenario.populations)
         )
     runs = [cell.scenario.scenario for cell in order]
-    once = order[0].scenario.scenario.warmup + scenario.calibrate.time
+    warmup, mix_ns = order[0].scenario.scenario.warmup, scenario.calibrate.time
     # The mix and one user alone, each before the first cell and after the last.
-    calibration = 4 * once if measured else 0
+    once = 2 * warmup + (1 + calibrate.SOLO_SHARE) * mix_ns
+    calibration = 2 * once if measured else 0
     return Description(
         scenario=scenario.scenario.name,
         cells=tuple(cell.id for cell in order),

@@ -4,7 +4,21 @@ from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct, structs
 
-__all__ = ("Finding", "Found", "accept", "note", "void")
+__all__ = ("CODES", "Finding", "Found", "accept", "note", "void")
+
+#: All that can make a cell, a comparison or a run void.
+CODES = (
+    "CALIBRATION",
+    "CPU",
+    "DROPPED",
+    "LATE",
+    "LOOP_STALL",
+    "NO_CONTENTION",
+    "UNDECIDED",
+    "UNDELIVERED",
+    "UNPROVEN",
+    "WRONG",
+)
 
 
 class Finding(Struct, frozen=True):

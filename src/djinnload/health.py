@@ -330,7 +330,7 @@ RULES = (
         "LATE",
         _if_timed,
         _late,
-        "use a quieter host, more workers, precise = true or a lower rate",
+        "use a quieter host, precise = true or a lower rate",
     ),
     Rule(
         "UNDELIVERED",
@@ -354,7 +354,7 @@ RULES = (
         "CPU",
         lambda evidence: _if_probed(evidence, "cpu_ns"),
         cpu,
-        "use more workers or a lower rate",
+        "use a lower rate",
     ),
     Rule(
         "WRONG",

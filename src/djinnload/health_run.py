@@ -44,8 +44,8 @@ def judge_run(
         accepted: Codes of ``--accept``.
     """
     found = list(calibration(next((c.calibration for c in cells), None)))
+    found += unproven(cells, comparison)
     if comparison is not None:
-        found += unproven(cells, comparison)
         found += no_contention(cells, comparison)
         found += generator_limited(findings)
     return accept(found, accepted)
@@ -74,16 +74,24 @@ def calibration(document: Mapping[str, Any] | None) -> Found:
             )
 
 
-def unproven(cells: "Sequence[CellEvidence]", comparison: Mapping[str, Any]) -> Found:
-    """UNPROVEN: a setting in which arms differ has no proof, or a reply denies it.
+def unproven(
+    cells: "Sequence[CellEvidence]", comparison: Mapping[str, Any] | None
+) -> Found:
+    """UNPROVEN: a setting in which arms differ has no proof, or a reply denies one.
 
-    A setting that every echo confirms is proven even where no evidence is written. One
-    finding for each arm and setting.
+    A setting that every echo confirms is proven even where no evidence is written. What
+    the server denies voids an arm alone too: it is not what its name says. One finding
+    for each arm and setting.
     """
-    for setting in comparison.get("differs", ()):
+    differs = (comparison or {}).get("differs", ())
+    proofs = [cell.manifest.get("proof") or {} for cell in cells]
+    wanted = [name for proof in proofs for name in proof.get("settings") or ()]
+    for setting in dict.fromkeys([*differs, *wanted]):
         faults: dict[str, str] = {}
-        for cell in cells:
-            fault = _fault(cell.manifest.get("proof") or {}, setting)
+        for cell, proof in zip(cells, proofs, strict=True):
+            fault = _denied(proof, setting)
+            if not fault and setting in differs:
+                fault = _missing(proof, setting)
             if fault:
                 faults.setdefault(str(cell.manifest.get("arm")), fault)
         for arm, fault in faults.items():
@@ -95,23 +103,35 @@ def unproven(cells: "Sequence[CellEvidence]", comparison: Mapping[str, Any]) -> 
             )
 
 
-def _fault(proof: Mapping[str, Any], setting: str) -> str:
-    """Return what is wrong with the proof of *setting*, empty if nothing."""
-    wanted = _lookup(proof.get("settings") or {}, setting)
+def _denied(proof: Mapping[str, Any], setting: str) -> str:
+    """Return how the server, or the user's word, contradicts *setting*; else empty."""
+    wanted = _wanted(proof, setting)
     evidence = (proof.get("evidence") or {}).get(setting) or {}
-    if wanted is None:
-        wanted = evidence.get("value")
-    echoed = [_lookup(e.get("value") or {}, setting) for e in proof.get("echoes") or ()]
-    said = [value for value in echoed if value is not None]
-    if evidence.get("value") is not None:
-        said.append(evidence["value"])
-    for value in said:
-        if wanted is not None and value != wanted:
+    for value in (*_echoed(proof, setting), evidence.get("value")):
+        if wanted is not None and value is not None and value != wanted:
             return f"should be {wanted!r}, but the server's is {value!r}"
-    confirmed = wanted is not None and bool(echoed) and None not in echoed
-    if evidence.get("how", "none") == "none" and not confirmed:
-        return "has no proof"
     return ""
+
+
+def _missing(proof: Mapping[str, Any], setting: str) -> str:
+    """Return that nothing proves *setting*; empty if something does."""
+    evidence = (proof.get("evidence") or {}).get(setting) or {}
+    echoed = _echoed(proof, setting)
+    confirmed = bool(echoed) and None not in echoed
+    if evidence.get("how", "none") != "none":
+        return ""
+    return "" if confirmed and _wanted(proof, setting) is not None else "has no proof"
+
+
+def _wanted(proof: Mapping[str, Any], setting: str) -> Any:
+    found = _lookup(proof.get("settings") or {}, setting)
+    if found is None:
+        return ((proof.get("evidence") or {}).get(setting) or {}).get("value")
+    return found
+
+
+def _echoed(proof: Mapping[str, Any], setting: str) -> list[Any]:
+    return [_lookup(e.get("value") or {}, setting) for e in proof.get("echoes") or ()]
 
 
 def _lookup(document: Mapping[str, Any], setting: str) -> Any:
@@ -205,7 +225,7 @@ def generator_limited(findings: Iterable[Finding]) -> Found:
         yield void(
             "CPU",
             f"{len(shares)} of the compared cells are generator-limited (up to "
-            f"{100 * max(shares):.0f}% of a core); use more workers or fewer users "
-            "before you compare arms",
+            f"{100 * max(shares):.0f}% of a core); use fewer users before "
+            "you compare arms",
             max(shares),
         )

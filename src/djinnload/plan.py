@@ -59,7 +59,6 @@ class CellPlan(Struct, frozen=True, kw_only=True):
         labels: Of each population.
         paces: By population.
         objectives: By population.
-        cell_objectives: For the whole cell.
         recipes: How to build each population's workload again, elsewhere.
         target: The target plugin's class.
         target_options: Of its ``Options``.
@@ -73,7 +72,6 @@ class CellPlan(Struct, frozen=True, kw_only=True):
     labels: tuple[Labels, ...]
     paces: Mapping[str, Pace]
     objectives: Mapping[str, tuple[Objective, ...]]
-    cell_objectives: tuple[Objective, ...]
     recipes: Mapping[str, WorkloadRecipe]
     target: type[Any]
     target_options: Any
@@ -162,7 +160,6 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         labels=tuple(part.labels() for part in parts),
         paces={part.name: part.pace() for part in parts},
         objectives={part.name: part.objectives() for part in parts},
-        cell_objectives=_cell_objectives(run.objectives),
         recipes={part.name: part.built.recipe for part in parts},
         target=target,
         target_options=registry.options(
@@ -251,7 +248,7 @@ class _Part:
         found = _parsed(text, path)
         metric = found.measure.metric
         if metric in _WHOLE_CELL:
-            reason = f"{metric} is of the whole cell, put it in [scenario] objectives"
+            reason = f"{metric} is of the whole cell, and no probe measures it yet"
             raise ScenarioError(path, reason)
         timeout = self._declared.timeout
         if metric in _TIMED_OUT and found.op == "<=" and found.bound >= timeout:
@@ -277,18 +274,6 @@ class _Part:
             f"{registry.ARRIVALS}: {use}", path, kind, options
         )
         return made
-
-
-def _cell_objectives(texts: tuple[str, ...]) -> tuple[Objective, ...]:
-    found = []
-    for i, text in enumerate(texts):
-        path = f"$.scenario.objectives[{i}]"
-        made = _parsed(text, path)
-        if made.measure.metric not in _WHOLE_CELL:
-            reason = f"{made.measure.metric} is of a population, put it there"
-            raise ScenarioError(path, reason)
-        found.append(made)
-    return tuple(found)
 
 
 def _parsed(text: str, path: str) -> Objective:

@@ -17,7 +17,8 @@ from djinnload import boots, calibrate, documents, manifest, verify
 from djinnload.boots import Boot
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
-from djinnload.errors import DjinnloadError, HostError, ScenarioError
+from djinnload.errors import DjinnloadError, HostError, ScenarioError, UnknownName
+from djinnload.findings import CODES
 from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.recorder import read_samples, write_checks, write_json
 from djinnload.result import Progress, Result
@@ -68,6 +69,9 @@ async def run(
         ScenarioError: Scenario, arm or argument is wrong; nothing was opened.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load(scenario)
+    for code in accept:
+        if code not in CODES:
+            raise UnknownName("--accept", "reason of a void run", code, CODES)
     if seed is not None:
         loaded = loaded.replace({"scenario.seed": seed})
     if isolate:
@@ -75,7 +79,7 @@ async def run(
     conductor = _Conductor(
         loaded,
         cells(loaded, arms=arms),
-        boots.where(loaded, target),
+        target,
         _Options(tuple(accept), dict(declare or {}), on_progress or _ignore, stop),
     )
     conductor.prepare()
@@ -110,8 +114,6 @@ class _Options(Struct, frozen=True):
 #: Precise waiting pays where services are shorter than this.
 _PRECISE_BELOW_MS = 5.0
 _EARLY_NS = 100_000
-#: Of the calibration phase with one user alone.
-_SOLO_SHARE = 0.4
 
 
 class _Conductor:
@@ -121,7 +123,7 @@ class _Conductor:
         self,
         scenario: Scenario,
         order: tuple[Cell, ...],
-        target: str | Target,
+        target: str | Target | None,
         options: _Options,
     ) -> None:
         self.scenario = scenario
@@ -143,7 +145,11 @@ class _Conductor:
         for cell in self.order:
             first.setdefault(cell.arm, cell)
         scenarios = {arm: cell.scenario for arm, cell in first.items()}
-        boots.refuse_reboots(scenarios, self.target)
+        self.targets = {
+            arm: boots.where(scenario, self.target)
+            for arm, scenario in scenarios.items()
+        }
+        boots.refuse_reboots(scenarios, self.targets)
         plans = {arm: self._plan(cell) for arm, cell in first.items()}
         self.root = documents.root(self.scenario, scenarios, self.options.accept)
         self.first = plans
@@ -194,8 +200,9 @@ class _Conductor:
 
     async def _warm(self) -> None:
         """Have the checking process ready before any clock starts."""
-        if self.scenario.verify.at_least or self.scenario.verify.share:
-            for each in self.first.values():
+        for each in self.first.values():
+            wanted = each.cell.scenario.verify
+            if wanted.at_least or wanted.share:
                 await self.checker.warm(each.recipes)
 
     async def _boot(self, stack: AsyncExitStack) -> dict[str, Boot]:
@@ -203,9 +210,10 @@ class _Conductor:
         opened: dict[str, Boot] = {}
         by_arm: dict[str, Boot] = {}
         for arm, each in self.first.items():
-            key = boots.key(each.cell.scenario)
-            if self.target != boots.EMBEDDED:
-                key = str(self.target)
+            target = self.targets[arm]
+            key = str(target)
+            if target == boots.EMBEDDED:
+                key = boots.key(each.cell.scenario)
             if key not in opened:
                 name = f"b{len(opened)}"
                 self._tell(f"starting server {name} for arm {arm}", phase="boot")
@@ -213,7 +221,7 @@ class _Conductor:
                     boots.opened(
                         each,
                         self.workshop.models,
-                        self.target,
+                        target,
                         name=name,
                         directory=self.path,
                     )
@@ -230,7 +238,7 @@ class _Conductor:
         mix = calibrate.weights(self.scenario)
         # At the nominal rates: only seed, populations and warm-up count.
         base, wanted = self.first[arm], self.scenario.calibrate
-        solo_ns = round(wanted.time * _SOLO_SHARE)
+        solo_ns = round(wanted.time * calibrate.SOLO_SHARE)
         users = wanted.users
         mixed = calibrate.mixed(
             base.schedule, mix, users=users, time_ns=wanted.time, when=when
@@ -269,7 +277,7 @@ class _Conductor:
         at = self._plan(cell)
         entry = self.index[number]
         directory = self.path / entry["path"]
-        wanted = self.scenario.verify
+        wanted = cell.scenario.verify
         keeper = verify.Reservoir(cell.seed, wanted.share, wanted.at_least)
         entry["boot"] = boot.name
         entry["status"] = "failed"
@@ -308,13 +316,15 @@ class _Conductor:
         keeper: verify.Reservoir | None,
         done: int,
     ) -> dict[str, Any]:
-        early = self._early_ns()
+        early = self._early_ns(at.cell.scenario)
         await anyio.Path(directory).mkdir(parents=True)
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.
             prefix=f"{self.path.name}-{at.cell.id.replace('/', '-')}",
-            manifest=documents.cell(at, boot, precise=early > 0, declare=self.declared),
+            manifest=documents.cell(
+                at, boot, precise=early > 0, declare=self.options.declare
+            ),
             early_ns=early,
             stop=self.options.stop,
             alive=boot.alive,
@@ -327,13 +337,8 @@ class _Conductor:
             on_tick=lambda watch: self._watch(watch, done),
         )
 
-    @property
-    def declared(self) -> Mapping[str, str]:
-        """Return what the user vouches for."""
-        return self.options.declare
-
-    def _early_ns(self) -> int:
-        precise = self.scenario.precise
+    def _early_ns(self, scenario: Scenario) -> int:
+        precise = scenario.precise
         if precise is None:
             median = self.capacity.median_service_ms if self.capacity else None
             precise = median is not None and median < _PRECISE_BELOW_MS

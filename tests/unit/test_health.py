@@ -393,7 +393,17 @@ def proof(how="launched", value="qos", wanted="qos", echoes=()):
 def test_what_differs_has_to_be_proven(given, found):
     cells = [cell(population(0), proof=given) for _ in range(3)]
     assert codes(unproven(cells, COMPARED)) == found
-    assert codes(unproven(cells, COMPARED | {"differs": []})) == []
+
+
+def test_what_a_server_denies_voids_an_arm_alone_too():
+    for given, found in (
+        (proof(), []),
+        (proof("none"), []),
+        (proof(value="fcfs"), ["UNPROVEN"]),
+    ):
+        for comparison in (None, COMPARED | {"differs": []}):
+            cells = [cell(population(0), proof=given) for _ in range(3)]
+            assert codes(unproven(cells, comparison)) == found
 
 
 def test_behaviours_are_found_in_echoes():

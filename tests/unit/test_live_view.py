@@ -40,7 +40,7 @@ def test_line_says_where_when_and_how_each_class_does():
     assert rest == []
     assert line == (
         "cell 3 of 10, all/qos/r01: measure 4 of 11 s, about 61 s left | "
-        "realtime 42/s p50 12.3 ms p99 98.8 ms errors 3 refused 2"
+        "realtime 42 requests/s p50 12.3 ms p99 98.8 ms errors 3 refused 2"
     )
 
 

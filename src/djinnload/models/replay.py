@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from djinnload import units
 from djinnload.errors import DjinnloadError, PluginError, TargetError
-from djinnload.models.assets import ModelAssets
+from djinnload.models.assets import ECHO, ModelAssets
 from djinnload.models.reference import LocalReference
 from djinnload.spi import Check, Outcome, Reply, Request, Tensor
 
@@ -217,7 +217,8 @@ def _warm_one(recipe: WorkloadRecipe) -> None:
     reference = LocalReference(assets.used)
     try:
         for name in assets.used:
-            reference.tolerance(name)
+            if name != ECHO.name:
+                reference.tolerance(name)
     except DjinnloadError as error:
         raise _broken(recipe, f"its model cannot be built: {error}") from error
 

@@ -108,8 +108,8 @@ def _headline(progress: Progress) -> str:
 
 def _words(live: Live) -> str:
     return (
-        f"{live.rate_per_s:.0f}/s p50 {_ms(live.p50_ms)} p99 {_ms(live.p99_ms)} "
-        f"errors {live.errors} refused {live.refused}"
+        f"{live.rate_per_s:.0f} requests/s p50 {_ms(live.p50_ms)} "
+        f"p99 {_ms(live.p99_ms)} errors {live.errors} refused {live.refused}"
     )
 
 

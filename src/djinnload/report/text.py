@@ -247,11 +247,11 @@ def show_plan(plan: Description) -> None:
         console.print(table)
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
-    more = ", plus calibration first" if plan.calibrated else ""
+    more = ", calibration included" if plan.calibrated else ""
     console.print(f"order: {', '.join(plan.cells)}", markup=False)
     console.print(
-        f"time: about {plan.seconds:.0f} s, and up to {plan.grace_s:.0f} s of grace"
-        f"{more}; nothing was opened",
+        f"time: about {plan.seconds:.0f} s{more}, and up to {plan.grace_s:.0f} s of "
+        "grace; nothing was opened",
         markup=False,
     )
 

@@ -68,7 +68,6 @@ class Run(Config, frozen=True, kw_only=True):
         max_in_flight: Requests of a run; what falls due beyond it is dropped.
         overload: ``unexpected``: a queue that grows voids the cell.
         load: Multiplies every rate "of capacity".
-        objectives: For the whole cell.
     """
 
     name: Name
@@ -81,7 +80,6 @@ class Run(Config, frozen=True, kw_only=True):
     max_in_flight: Count = 10_000
     overload: Literal["expected", "unexpected"] = "unexpected"
     load: Positive = 1.0
-    objectives: tuple[str, ...] = ()
 
 
 class Calibrate(Config, frozen=True, kw_only=True):

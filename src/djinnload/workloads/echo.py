@@ -51,6 +51,7 @@ class Echo:
     unit = "requests"
 
     def __init__(self, options: EchoOptions, assets: Assets) -> None:
+        assets.model("echo")
         size = int(options.payload)
         if size < 1:
             raise ScenarioError("payload", f"{size} bytes are nothing to send, use 1B")
