@@ -134,10 +134,10 @@ def where(scenario: Scenario, target: str | Target | None) -> str | Target:
 
 def _checked(scenario: Scenario, target: str | Target, path: str) -> str | Target:
     # An empty address, of a variable that is not set, must not mean our own server.
-    if isinstance(target, str) and scenario.target.use == "djinn":
-        if host_and_port(target) is None:
-            reason = f"{target!r} is no address, expected host:port"
-            raise ScenarioError(path, f"{reason}, such as 127.0.0.1:5556")
+    named = isinstance(target, str) and scenario.target.use == "djinn"
+    if named and host_and_port(str(target)) is None:
+        reason = f"{target!r} is no address, expected host:port"
+        raise ScenarioError(path, f"{reason}, such as 127.0.0.1:5556")
     return target
 
 
@@ -225,34 +225,35 @@ async def opened(
     """
     scenario = plan.cell.scenario
     wanted = settings(scenario)
+    register = scenario.target.register
     if target != EMBEDDED or scenario.target.use != "djinn":
-        async with _driven(plan, models, target, "weights") as (driven, proof):
+        register = "weights" if register == "auto" else register
+        async with _driven(plan, models, target, register) as (driven, proof):
             address = target if isinstance(target, str) else ""
-            yield Boot(name, address, driven, proof, wanted)
+            yield Boot(name, address, driven, proof, wanted, register)
         return
+    register = "id" if register == "auto" else register
     log = directory / f"server-{name}.log"
     ready_s = scenario.target.ready / 1e9
     async with (
         launch.embedded(environment(scenario), log, ready_s=ready_s) as child,
-        _driven(plan, models, child.address, "id") as (driven, proof),
+        _driven(plan, models, child.address, register) as (driven, proof),
     ):
         # We started it with these settings; what it echoes itself counts for more.
         launched = {k: Evidence("launched", v) for k, v in wanted.items()}
         proven = Proof(proof.kind, {**launched, **proof.evidence}, proof.registration)
-        yield Boot(name, child.address, driven, proven, wanted, child)
+        yield Boot(name, child.address, driven, proven, wanted, register, child)
 
 
 @asynccontextmanager
 async def _driven(
     plan: CellPlan, models: tuple[Model, ...], target: str | Target, register: str
 ) -> AsyncIterator[tuple[CallbackTarget, Proof]]:
-    """Open the target, with *register* unless the scenario says otherwise."""
-    scenario = plan.cell.scenario
+    """Open the target; close it at the end."""
     address = target if isinstance(target, str) else ""
     made = plan.target(plan.target_options) if isinstance(target, str) else target
-    if scenario.target.register != "auto":
-        register = scenario.target.register
-    asked = TargetPlan(address, models, register, scenario.target.ready)
+    ready_ns = plan.cell.scenario.target.ready
+    asked = TargetPlan(address, models, register, ready_ns)
     proof = await made.open(asked, _Clock())
     try:
         # Either kind, as the registry has checked; types cannot say so.

@@ -17,7 +17,7 @@ from djinnload import boots, calibrate, documents, manifest, verify
 from djinnload.boots import Boot
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
-from djinnload.errors import DjinnloadError, HostError, ScenarioError, UnknownName
+from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.recorder import read_samples, write_checks, write_json
@@ -216,7 +216,8 @@ class _Conductor:
                 key = boots.key(each.cell.scenario)
             if key not in opened:
                 name = f"b{len(opened)}"
-                self._tell(f"starting server {name} for arm {arm}", phase="boot")
+                what = "starting" if target == boots.EMBEDDED else "opening"
+                self._tell(f"{what} server {name} for arm {arm}", phase="boot")
                 opened[key] = await stack.enter_async_context(
                     boots.opened(
                         each,
@@ -291,11 +292,7 @@ class _Conductor:
             entry["status"] = "done"
         self._write()
         if not boot.alive():
-            log = boot.child.log if boot.child else self.path
-            raise HostError(
-                f"the reference server ended during {cell.id}; what was measured until "
-                f"then is kept; its log {log}"
-            )
+            raise boot.ended(cell.id)
 
     def _fold(self, directory: Path) -> None:
         calibration = None

@@ -25,7 +25,7 @@ from djinnload.spi import (
     TargetPlan,
     Tensor,
 )
-from djinnload.targets.exchange import Exchange, resolve
+from djinnload.targets.exchange import Deserted, Exchange, resolve
 from djinnload.targets.requests import ECHO, Templates, fingerprint
 from djinnload.wire import djinn as wire
 from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
@@ -37,6 +37,8 @@ _SECOND = 1_000_000_000
 _RETRY_S = 0.05
 #: A server may load billions of parameters before it says that it did.
 _REGISTRATION_S = 600.0
+#: Nothing listens for so long: the server is gone.
+_LOST_NS = 1_000_000_000
 _REFUSALS = ("limit exceeded", "quota exceeded")
 _LONGEST = 500
 
@@ -55,6 +57,7 @@ class Djinn:
 
     def __init__(self, options: DjinnOptions | None = None) -> None:
         self._live: set[Exchange] = set()
+        self._deserted_ns: int | None = None
 
     async def open(self, plan: TargetPlan, clock: Clock) -> Proof:
         """See `djinnload.spi.Target`."""
@@ -89,6 +92,14 @@ class Djinn:
     def end_session(self, session_id: str) -> None:
         """Do nothing: no session is kept on this side."""
 
+    def lost(self) -> bool:
+        """Return whether nothing has listened at the address for a second.
+
+        A server that comes back does so without the models: it is another one.
+        """
+        since_ns = self._deserted_ns
+        return since_ns is not None and self._now() - since_ns >= _LOST_NS
+
     async def aclose(self) -> None:
         """See `djinnload.spi.Target`."""
         while self._live:
@@ -98,6 +109,10 @@ class Djinn:
         self, on_reply: OnReply, exchange: Exchange, result: Frame | TargetError
     ) -> None:
         self._live.discard(exchange)
+        if type(result) is not Deserted:
+            self._deserted_ns = None
+        elif self._deserted_ns is None:
+            self._deserted_ns = self._now()
         on_reply(_reply(exchange, result))
 
     def _cancel(self, exchange: Exchange) -> Reply | None:

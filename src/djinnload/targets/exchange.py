@@ -18,11 +18,15 @@ from msgspec import Struct
 from djinnload.errors import ConnectFailed, ConnectionLost, TargetError
 from djinnload.wire.djinn import Buffer, Frame, FrameReader
 
-__all__ = ("Endpoint", "Exchange", "resolve")
+__all__ = ("Deserted", "Endpoint", "Exchange", "host_and_port", "resolve")
 
 #: Where first bytes land; a loop reads one socket at a time, so all share it.
 _SCRATCH = memoryview(bytearray(256 * 1024))
 _RESET = pack("ii", 1, 0)
+
+
+class Deserted(ConnectFailed):
+    """Nothing listens there: the server has ended, or was never started."""
 
 
 class Endpoint(Struct, frozen=True):
@@ -39,24 +43,31 @@ class Endpoint(Struct, frozen=True):
     reset: bool
 
 
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """Return the parts of ``host:port``; None if *address* is none."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        return None
+    return host.strip("[]"), int(port)
+
+
 async def resolve(address: str) -> Endpoint:
     """Return what to connect to for *address*, ``host:port``.
 
     Raises:
         ConnectFailed: It is no address, or no host has that name.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+    parts = host_and_port(address)
+    if parts is None:
         raise ConnectFailed(f"{address!r} is no address, expected host:port")
+    host, port = parts
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM
-        )
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConnectFailed(f"{address}: {_reason(error)}") from error
     numeric = str(found[0][4][0])
-    return Endpoint(numeric, int(port), reset=not ip_address(numeric).is_loopback)
+    return Endpoint(numeric, port, reset=not ip_address(numeric).is_loopback)
 
 
 class Exchange(asyncio.BufferedProtocol):
@@ -187,7 +198,9 @@ class Exchange(asyncio.BufferedProtocol):
             return
         error = connecting.exception()
         if error is not None:
-            self._end(ConnectFailed(f"cannot connect: {_reason(error)}"))
+            refused = isinstance(error, ConnectionRefusedError)
+            kind = Deserted if refused else ConnectFailed
+            self._end(kind(f"cannot connect: {_reason(error)}"))
 
     def _end(self, result: Frame | TargetError) -> None:
         if not self._over:
