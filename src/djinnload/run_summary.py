@@ -181,15 +181,20 @@ def _unfinished(cells: Iterable[Cell]) -> Iterator[Finding]:
     """Yield INCOMPLETE where planned cells have no result: no verdict without them."""
     every = list(cells)
     lost = [cell for cell in every if cell.status not in _FOR_A_VERDICT]
+    named = ", ".join(map(_why_lost, lost[:5]))
     if not any(cell.evidence for cell in every):
-        yield void("INCOMPLETE", "no cell has a result; run it again", 0.0)
+        listed = f" ({named})" * bool(lost)
+        yield void("INCOMPLETE", f"no cell has a result{listed}; run it again", 0.0)
     elif lost:
-        named = ", ".join(f"{cell.id} {cell.status}" for cell in lost[:5])
         yield void(
             "INCOMPLETE",
             f"{len(lost)} of the planned cells have no result ({named}); run it again",
             float(len(lost)),
         )
+
+
+def _why_lost(cell: Cell) -> str:
+    return f"{cell.id} {cell.error or cell.status}"
 
 
 def _listed(cell: Cell) -> Document:
@@ -203,7 +208,7 @@ def _listed(cell: Cell) -> Document:
         "status": cell.status,
         "verdict": verdict.get("status"),
         "boot": cell.entry.get("boot"),
-        "error": cell.error or cell.manifest.get("error"),
+        "error": cell.manifest.get("error") or cell.error,
     }
 
 

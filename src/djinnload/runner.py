@@ -191,7 +191,7 @@ class _Conductor:
             if not self.options.stopped:
                 await self._calibrate(started, "end")
         except DjinnloadError as error:
-            if not any(entry["status"] == "done" for entry in self.index):
+            if not any(entry["status"] != "missing" for entry in self.index):
                 raise
             return error
         return None

@@ -234,7 +234,7 @@ def _cell(
         skipped = entry.get("status") == "skipped"
         return Cell(entry, "skipped" if skipped else "missing")
     if not manifest.get("complete"):
-        return Cell(entry, "failed", manifest=manifest)
+        return Cell(entry, "failed", manifest=manifest, error=_broke_off(path))
     try:
         evidence = _evidence(path, calibration)
         summary, findings = _fold(path, evidence, accepted)
@@ -243,6 +243,12 @@ def _cell(
         return Cell(entry, "failed", manifest=manifest, error=why)
     status = "void" if any(each.void for each in findings) else "done"
     return Cell(entry, status, manifest, evidence, summary, findings)
+
+
+def _broke_off(cell_dir: Path) -> str:
+    """Return what is left of a cell that did not come to its end."""
+    n = read_samples(cell_dir).num_rows
+    return f"broke off after {n:,} requests, which are in its samples"
 
 
 def _repair(run_dir: Path, index: Document, cells: Iterable[Cell]) -> None:
