@@ -198,6 +198,50 @@ async def mirroring(frame: Frame, writer: asyncio.StreamWriter) -> None:
     writer.write(mirror(frame))
 
 
+class ClockAhead(RealClock):
+    ahead_ns = 0
+
+    def now(self) -> int:
+        return super().now() + self.ahead_ns
+
+
+def lost_after(script: Script, *, gone: bool) -> tuple[Reply, bool, bool]:
+    """A reply of a server that is gone or not; lost at once, and 1 s later."""
+
+    async def main() -> tuple[Reply, bool, bool]:
+        target, clock = Djinn(), ClockAhead()
+        async with Server(script) as server:
+            plan = TargetPlan(server.address, (ECHO,), "weights", int(5e9))
+            await target.open(plan, clock)
+            if not gone:
+                reply = await exchanged(target, a_call())
+        if gone:
+            reply = await exchanged(target, a_call())
+        at_once = target.lost()
+        clock.ahead_ns = 1_000_000_000
+        return reply, at_once, target.lost()
+
+    return asyncio.run(main())
+
+
+def test_a_server_where_nothing_listens_for_a_second_is_lost() -> None:
+    reply, at_once, later = lost_after(mirroring, gone=True)
+    assert (reply.outcome, reply.bytes_sent) == (Outcome.ERROR, 0)
+    assert reply.error == "cannot connect: Connection refused"
+    assert (at_once, later) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["execute-realtime.reply", "execute-refused.reply"])
+def test_a_server_that_answers_is_not_lost(name: str) -> None:
+    assert lost_after(answering(recorded(name)), gone=False)[1:] == (False, False)
+
+
+def test_a_server_that_closes_without_an_answer_is_not_lost() -> None:
+    reply, *lost = lost_after(answering(b""), gone=False)
+    assert reply.outcome is Outcome.ERROR
+    assert lost == [False, False]
+
+
 def test_is_a_callback_target() -> None:
     target: spi.CallbackTarget = Djinn()
     assert isinstance(target, spi.CallbackTarget)
