@@ -175,9 +175,11 @@ def run(
             )
 
     result = _stoppable(work)
-    _show(result.path, result.summary, quiet=quiet, json_to=json_to)
-    if result.error:
-        _say_error(result.error)
+    try:
+        _show(result.path, result.summary, quiet=quiet, json_to=json_to)
+    finally:
+        if result.error:
+            _say_error(result.error)
     return int(result.exit_code)
 
 
@@ -215,18 +217,35 @@ def _stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:
 def _show(
     path: Path, summary: dict[str, Any], *, quiet: bool, json_to: str | None
 ) -> None:
-    from djinnload.report import html, text
+    from djinnload.report import text
 
-    html.write(path)
+    try:
+        _write_html(path)
+        _write_json(summary, json_to)
+    finally:
+        # A file that cannot be written hides no verdict.
+        if json_to != "-":
+            text.show(summary, path, quiet=quiet)
+
+
+def _write_html(path: Path) -> None:
+    from djinnload.errors import HostError
+    from djinnload.report import html
+
+    try:
+        html.write(path)
+    except OSError as error:
+        raise HostError(f"cannot write the report: {error}") from error
+
+
+def _write_json(found: Any, json_to: str | None) -> None:
     if json_to == "-":
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(found))
     elif json_to is not None:
         try:
-            Path(json_to).write_text(json.dumps(summary), encoding="utf-8")
+            Path(json_to).write_text(json.dumps(found), encoding="utf-8")
         except OSError as error:
             raise ScenarioError("--json", f"cannot write it: {error}") from None
-    if json_to != "-":
-        text.show(summary, path, quiet=quiet)
 
 
 @command.command()
@@ -334,9 +353,9 @@ def report(*, directory: Path, json_to: str | None) -> None:
 
     try:
         summary = fold_run(directory)
-        _show(directory, summary, quiet=False, json_to=json_to)
     except OSError as error:
-        raise HostError(f"cannot write the report: {error}") from error
+        raise HostError(f"cannot write the summary: {error}") from error
+    _show(directory, summary, quiet=False, json_to=json_to)
 
 
 @command.command()
