@@ -198,6 +198,28 @@ def test_summary_samples_and_hlog_say_the_same(compared, arm, name):
 
 
 @pytest.mark.models
+@pytest.mark.wallclock
+@pytest.mark.xfail(
+    strict=False, reason="service in a host at rest is over 1.2 × that of a closed loop"
+)
+def test_arms_that_nobody_waits_in_are_not_compared(tmp_path, cache):
+    (tmp_path / "tiny_mix.toml").write_text(QOS)
+    done = run_command(
+        "run", "tiny_mix.toml", "--out", "out", "--set", "scenario.load=0.2",
+        "--set", "verify.share=0", "--set", "verify.at_least=0", *ACCEPT_NOISE,
+        cwd=tmp_path, cache=cache,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stdout + done.stderr
+    run = results(tmp_path / "out")
+    assert codes(run) == {"NO_CONTENTION"}
+    assert "NO_CONTENTION" in done.stdout
+    (compared,) = {
+        each["status"] for each in document(run / "summary.json")["comparisons"]
+    }
+    assert compared == "void"
+
+
+@pytest.mark.models
 @pytest.mark.parametrize("kind", ["zeros", "forgets", "other-seed", "good"])
 def test_a_server_that_answers_wrongly_voids_the_run(tmp_path, cache, kind):
     (tmp_path / "alone.toml").write_text(ALONE)
