@@ -2,9 +2,13 @@
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+
+# For what tests share: health_kit.
+sys.path.append(str(Path(__file__).parent))
 
 
 def _maker():

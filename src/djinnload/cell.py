@@ -113,7 +113,12 @@ async def run_cell(
                 keeper=keeper,
                 on_end=ended.set,
             )
-            host = HostProbe(clock, probes.append)
+            host = HostProbe(
+                clock,
+                probes.append,
+                in_flight=lambda: engine.in_flight,
+                seed=schedule.seed,
+            )
             host.start(begin, begin + schedule.duration_ns)
             watch = Watch(plan, recorder, engine, begin, clock.now())
             try:

@@ -8,11 +8,14 @@ __all__ = ("CODES", "Finding", "Found", "accept", "note", "void")
 
 #: All that can make a cell, a comparison or a run void.
 CODES = (
+    "ARRIVALS",
     "CALIBRATION",
     "CPU",
     "DROPPED",
     "LATE",
+    "LITTLE",
     "LOOP_STALL",
+    "NOT_STEADY",
     "NO_CONTENTION",
     "UNDECIDED",
     "UNDELIVERED",

@@ -3,7 +3,8 @@
 The thresholds are those of design.md section 12. A rule that does not apply to a cell
 is listed with why; one that found the cell unfit gives a void `Finding` whose message
 says what was seen and what to do. What the generator did is judged in
-`health_generator`, all cells together in `health_run`.
+`health_generator`, the load that came of it in `health_load`, all cells together in
+`health_run`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, structs
-from scipy import stats as tests
 
-from djinnload import deciding, objective, stats
+from djinnload import deciding, health_load, objective, stats
 from djinnload.findings import Finding, Found, accept, note, void
 from djinnload.health_generator import cpu, loop_stall
 from djinnload.health_run import (
@@ -48,11 +48,6 @@ LATE_SHARE_OF_SERVICE = 0.05
 LATE_WITHOUT_OBJECTIVES = 0.01
 DELIVERED_WITHIN_NS = SECOND
 DELIVERED_SHARE = 0.98
-TREND_P = 0.01
-TREND_SHARE = 0.20
-TREND_BATCHES = 10
-#: A queue of a turn more or less is no trend, whatever its share.
-TREND_TURNS = 1.0
 
 
 class CellEvidence(Struct, frozen=True):
@@ -62,12 +57,15 @@ class CellEvidence(Struct, frozen=True):
         probes: Rows ``t_ns, source, device, name, value``; None: none were kept.
         manifest: The cell's manifest.json.
         calibration: calibration.json, or None where no rate was calibrated.
+        every_flight: sent and done (float64 ns, NaN: never sent) of every request of
+            the cell, warm-up too; None: only those of *populations* are known.
     """
 
     populations: dict[str, PopulationSamples]
     probes: pa.Table | None
     manifest: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
+    every_flight: tuple[Array, Array] | None = None
 
     def plan(self, population: str) -> Mapping[str, Any]:
         """Return what the manifest says about *population*; empty if nothing."""
@@ -96,8 +94,18 @@ class CellEvidence(Struct, frozen=True):
         window = self.manifest["window"]
         return window["begin_ns"], window["end_ns"]
 
-    def probe(self, name: str) -> tuple[Array, Array]:
-        """Return times (int64 ns) and values (float64) of a generator probe in measure.
+    def flights(self) -> tuple[Array, Array]:
+        """Return when each request was sent and done; NaN where it never was."""
+        if self.every_flight is not None:
+            return self.every_flight
+        every = [each.requests for each in self.populations.values()]
+        sent = [np.empty(0), *(each.sent_ns for each in every)]
+        return np.concatenate(sent), np.concatenate(
+            [np.empty(0), *(each.done_ns for each in every)]
+        )
+
+    def probe(self, name: str, *, source: str = "generator") -> tuple[Array, Array]:
+        """Return times (int64 ns) and values (float64) of a probe in measure.
 
         Samples up to a second outside are kept, so that a counter read each second
         spans the window.
@@ -106,7 +114,7 @@ class CellEvidence(Struct, frozen=True):
             return np.empty(0, np.int64), np.empty(0)
         table = self.probes.filter(
             pc.and_(
-                pc.equal(self.probes["source"].cast(pa.string()), "generator"),
+                pc.equal(self.probes["source"].cast(pa.string()), source),
                 pc.equal(self.probes["name"].cast(pa.string()), name),
             )
         )
@@ -219,8 +227,7 @@ def _delivered(requests: Requests) -> tuple[Array, Array]:
 
     A request got there if it was sent within a second of ready and did not time out.
     """
-    keys = np.column_stack((requests.user, requests.session)).astype(np.int64)
-    _, first = np.unique(keys, axis=0, return_index=True)
+    first = health_load.first_requests(requests)
     outcome = requests.outcome[first]
     # NaN (never sent) compares false.
     in_time = (requests.sent_ns - requests.ready_ns)[first] <= DELIVERED_WITHIN_NS
@@ -263,42 +270,6 @@ def _checked(requests: Requests) -> tuple[int, int]:
     return int(checked.sum()), int(wrong.sum())
 
 
-def _saturated(evidence: CellEvidence) -> Found:
-    for samples in evidence.open:
-        in_system = objective.parse_measure("in_system")
-        bins = deciding.series(in_system, samples)
-        if not len(bins):
-            continue
-        batches = bins.reshape(TREND_BATCHES, -1).mean(axis=1)
-        growth = _growth(batches)
-        if growth is None:
-            continue
-        begin, end = samples.window_ns
-        rate = growth / ((end - begin) / SECOND)
-        yield note(
-            "saturated",
-            f"{samples.name}: its queue grew by {rate:.3g} turns a second to about "
-            f"{batches[-1]:.0f}; throughput, growth and miss_rate stand, quantiles "
-            "grow with duration",
-            rate,
-            samples.name,
-        )
-
-
-def _growth(batches: Array) -> float | None:
-    """Return the fitted change over the window, or None where nothing grows.
-
-    Kendall's test finds the trend, the least-squares line says how large it is.
-    """
-    if np.ptp(batches) == 0:
-        return None
-    x = np.arange(len(batches))
-    tau = tests.kendalltau(x, batches)
-    change = float(np.polyfit(x, batches, 1)[0]) * len(batches)
-    least = max(TREND_SHARE * float(np.median(batches)), TREND_TURNS)
-    return change if tau.pvalue < TREND_P and change > least else None
-
-
 def _if_open(evidence: CellEvidence) -> str:
     return "" if evidence.open else "no population is open"
 
@@ -317,12 +288,6 @@ def _if_checked(evidence: CellEvidence) -> str:
     every: Iterable[PopulationSamples] = evidence.populations.values()
     checked = any(_checked(samples.requests)[0] for samples in every)
     return "" if checked else "no answer was checked"
-
-
-def _if_overloaded(evidence: CellEvidence) -> str:
-    if evidence.manifest.get("overload") != "expected":
-        return 'only where overload = "expected"'
-    return _if_open(evidence)
 
 
 RULES = (
@@ -362,5 +327,28 @@ RULES = (
         _wrong,
         "find out what the server computed before you believe how fast it was",
     ),
-    Rule("saturated", _if_overloaded, _saturated, "say so next to every quantile"),
+    Rule(
+        "ARRIVALS",
+        health_load.if_arrivals,
+        health_load.arrivals,
+        "lower the rate or free the host: this load had another burstiness",
+    ),
+    Rule(
+        "NOT_STEADY",
+        health_load.if_steady,
+        health_load.not_steady,
+        'warm up longer, lower the rate, or say overload = "expected"',
+    ),
+    Rule(
+        "LITTLE",
+        health_load.if_in_flight,
+        health_load.little,
+        "do not quote these samples; look for rows that are lost or stamped wrong",
+    ),
+    Rule(
+        "saturated",
+        health_load.if_overloaded,
+        health_load.saturated,
+        "say so next to every quantile",
+    ),
 )

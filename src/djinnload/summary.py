@@ -80,11 +80,14 @@ def fold_run(run_dir: Path) -> Document:
 def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvidence:
     manifest = read_json(cell_dir / "manifest.json")
     probes = read_probes(cell_dir)
+    samples = read_samples(cell_dir)
+    done = columns.integers(samples["done_ns"]).astype(np.float64)
     return CellEvidence(
-        populations=stats.populations(read_samples(cell_dir), manifest),
+        populations=stats.populations(samples, manifest),
         probes=probes if probes.num_rows else None,
         manifest=manifest,
         calibration=calibration,
+        every_flight=(columns.floats(samples["sent_ns"]), done),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import djinnload
-from djinnload import health, health_generator, health_run, sample, units
+from djinnload import health, health_generator, health_load, health_run, sample, units
 from djinnload.describe import describe
 from djinnload.scenarios import schema
 from djinnload.server import settings
@@ -219,9 +219,39 @@ def test_codes_of_findings_are_the_source_s():
         (
             "saturated",
             [
-                f"{health.TREND_P}",
-                f"{health.TREND_SHARE:.0%}",
-                f"{health.TREND_BATCHES} batch",
+                f"{health_load.TREND_P}",
+                f"{health_load.TREND_SHARE:.0%}",
+                f"{health_load.TREND_BATCHES} batch",
+                f"{health_load.QUEUE_TURNS:.0f} turns",
+                f"{health_load.QUEUE_S} s",
+            ],
+        ),
+        (
+            "ARRIVALS",
+            [
+                f"{health_load.ARRIVALS_DISTANCE:.2f}",
+                f"{health_load.ARRIVALS_LEAST} sent",
+                f"{health_load.ARRIVALS_ALIKE_NS // units.US} µs",
+                f"{health_load.ARRIVALS_ALIKE_SHARE:.0%}",
+            ],
+        ),
+        (
+            "NOT_STEADY",
+            [
+                f"{health_load.STEADY_P}",
+                f"{health_load.TREND_SHARE:.0%}",
+                f"{health_load.TREND_BATCHES} batch",
+                f"{health_load.STEADY_LEAST} turns",
+            ],
+        ),
+        (
+            "LITTLE",
+            [
+                f"{health_load.LITTLE_SHARE:.0%}",
+                f"{health_load.LITTLE_ERRORS:.0f} standard errors",
+                f"{health_load.LITTLE_FLIGHTS}",
+                f"{health_load.LITTLE_LEAST:,}",
+                f"{health_load.LITTLE_SAMPLES} such",
             ],
         ),
         ("loop_stall", [f"{health_generator.LONG_STALL_NS // units.MS} ms"]),

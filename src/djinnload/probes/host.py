@@ -1,4 +1,4 @@
-"""What the generator and its host did meanwhile: loop lag, GC pauses, CPU.
+"""What the generator and its host did meanwhile: loop lag, GC pauses, CPU, flights.
 
 Ticks on the engine's own clock, in the engine's own loop: what delays the engine delays
 the tick by as much. A tick costs about 1 µs, the reading each second about 50 µs.
@@ -7,6 +7,7 @@ the tick by as much. A tick costs about 1 µs, the reading each second about 50 
 import gc
 import os
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from djinnload.clock import RealClock, cpu_ns
@@ -18,6 +19,8 @@ Reading = tuple[int, str, str, str, float]
 
 TICK_NS = 5_000_000
 SECOND_NS = 1_000_000_000
+#: Mean gap between the random instants at which requests in flight are counted.
+FLIGHTS_NS = 20_000_000
 
 
 class HostProbe:
@@ -25,16 +28,29 @@ class HostProbe:
 
     ``loop_lag_ns`` each tick: how late it came; ``gc_pause_ns`` each collection;
     ``cpu_ns`` and ``polled_ns`` each second, cumulative; ``cpu_share`` of the whole
-    host and ``load1`` each second.
+    host and ``load1`` each second; ``in_flight`` of the engine at instants that are
+    random (exponential gaps of 20 ms on average), so that a mean over them is one over
+    time, with the standard error of independent draws, whatever the traffic does.
 
     Args:
         clock: That the engine runs on.
         append: Takes a reading; must be fast.
+        in_flight: Returns the requests in flight, of all populations together.
+        seed: Of the instants; nothing else draws from it.
     """
 
-    def __init__(self, clock: RealClock, append: Callable[[Reading], None]) -> None:
+    def __init__(
+        self,
+        clock: RealClock,
+        append: Callable[[Reading], None],
+        *,
+        in_flight: Callable[[], int],
+        seed: int,
+    ) -> None:
         self._clock = clock
         self._append = append
+        self._in_flight = in_flight
+        self._gap = Random(f"{seed}/probes/in_flight").expovariate
         self._due = self._second = self._end = 0
         self._gc_began = 0
 
@@ -54,6 +70,7 @@ class HostProbe:
         self._second = begin_ns
         gc.callbacks.append(self._on_gc)
         self._clock.at(begin_ns, self._on_second)
+        self._clock.at(begin_ns + self._to_next(), self._on_instant)
         self._clock.at(self._due, self._on_tick)
 
     def stop(self) -> None:
@@ -69,6 +86,16 @@ class HostProbe:
         self._due = due if due > now else now + TICK_NS
         if self._due <= self._end:
             self._clock.at(self._due, self._on_tick)
+
+    def _to_next(self) -> int:
+        return int(self._gap(1 / FLIGHTS_NS))
+
+    def _on_instant(self) -> None:
+        now = self._clock.now()
+        if now < self._end:
+            self._append((now, "engine", "", "in_flight", float(self._in_flight())))
+            # From now: as gaps have no memory, a stall only makes fewer instants.
+            self._clock.at(now + self._to_next(), self._on_instant)
 
     def _on_second(self) -> None:
         now, append = self._clock.now(), self._append

@@ -1,0 +1,290 @@
+"""Whether the load was what was planned: arrivals, steadiness, Little's law.
+
+A p-value alone never voids: with enough requests any difference is significant. Each
+rule asks for a difference that matters, and some for one that is no chance too.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats as tests
+
+from djinnload import deciding, objective
+from djinnload.findings import Found, note, void
+from djinnload.stats import Array, PopulationSamples, Requests
+from djinnload.units import SECOND, US
+
+if TYPE_CHECKING:
+    from djinnload.health import CellEvidence
+
+__all__ = (
+    "arrivals",
+    "first_requests",
+    "if_arrivals",
+    "if_in_flight",
+    "if_overloaded",
+    "if_steady",
+    "in_flight",
+    "little",
+    "not_steady",
+    "saturated",
+)
+
+ARRIVALS_DISTANCE = 0.10
+ARRIVALS_LEAST = 200
+#: Gaps are alike within the smaller of these: sends of one instant take turns.
+ARRIVALS_ALIKE_NS = 250 * US
+ARRIVALS_ALIKE_SHARE = 0.10
+TREND_P = 0.01
+TREND_SHARE = 0.20
+TREND_BATCHES = 10
+#: Stricter than a finding's: waiting times depend on each other, and one void cell
+#: voids the run (docs/calibration-of-rules.md has the figures).
+STEADY_P = 0.001
+STEADY_LEAST = 100
+#: A queue that ends shorter than this is no overload, whatever its trend.
+QUEUE_TURNS = 5.0
+#: Nor one that ends with fewer turns than arrive in this time.
+QUEUE_S = 0.2
+LITTLE_SHARE = 0.10
+LITTLE_ERRORS = 3.0
+LITTLE_LEAST = 1000
+#: A difference of less than this, of requests in flight, is not looked at.
+LITTLE_FLIGHTS = 0.05
+#: Fewer samples have no standard error to speak of.
+LITTLE_SAMPLES = 100
+
+
+def first_requests(requests: Requests) -> Array:
+    """Return the index of each session's first request."""
+    keys = np.column_stack((requests.user, requests.session)).astype(np.int64)
+    _, first = np.unique(keys, axis=0, return_index=True)
+    return np.asarray(first)
+
+
+# Arrivals
+
+
+def arrivals(evidence: "CellEvidence") -> Found:
+    """ARRIVALS: sessions were not sent with the spacing that they were due with."""
+    for name, due, sent in _starts(evidence):
+        alike = min(ARRIVALS_ALIKE_NS, ARRIVALS_ALIKE_SHARE * float(due.mean()))
+        distance = _distance(due, sent, alike)
+        if distance > ARRIVALS_DISTANCE:
+            yield void(
+                "ARRIVALS",
+                f"{name}: the gaps of {len(sent) + 1:,} sent sessions are "
+                f"{distance:.2f} from those that were due (Kolmogorov-Smirnov "
+                f"distance), {ARRIVALS_DISTANCE:.1f} may be; "
+                f"CV {_cv(sent):.2f}, due {_cv(due):.2f}; "
+                f"A²* {_anderson_darling(sent):.1f}, due {_anderson_darling(due):.1f} "
+                "(exponential gaps: 1.3 at most in 95%)",
+                distance,
+                name,
+            )
+
+
+def if_arrivals(evidence: "CellEvidence") -> str:
+    """Return why ARRIVALS does not apply; empty: it does."""
+    if not evidence.open:
+        return "no population is open"
+    if not any(evidence.plan(each.name).get("random") for each in evidence.open):
+        return "no open population has a random arrival process"
+    if not any(True for _ in _starts(evidence)):
+        return f"fewer than {ARRIVALS_LEAST} sessions were sent"
+    return ""
+
+
+def _starts(evidence: "CellEvidence") -> Iterator[tuple[str, Array, Array]]:
+    """Yield name, due gaps and sent gaps of each population that ARRIVALS judges."""
+    for samples in evidence.open:
+        if not evidence.plan(samples.name).get("random"):
+            continue
+        requests = samples.requests
+        first = first_requests(requests)
+        sent = requests.sent_ns[first]
+        # What was never sent is UNDELIVERED's: its due time is left out too.
+        was = np.isfinite(sent)
+        if int(was.sum()) >= ARRIVALS_LEAST:
+            due = requests.due_ns[first][was].astype(np.float64)
+            yield samples.name, np.diff(np.sort(due)), np.diff(np.sort(sent[was]))
+
+
+def _distance(a: Array, b: Array, alike: float) -> float:
+    """Return the two-sample Kolmogorov-Smirnov distance, gaps within *alike* alike.
+
+    Without that, arrivals of one instant (gaps of 0) are always far from their sends.
+    """
+    a, b = np.sort(a), np.sort(b)
+    return max(_above(a, b, alike), _above(b, a, alike), 0.0)
+
+
+def _above(a: Array, b: Array, alike: float) -> float:
+    """Return by how much more of *a* is up to x than of *b* up to x + *alike*."""
+    ours = np.searchsorted(a, a, side="right") / len(a)
+    theirs = np.searchsorted(b, a + alike, side="right") / len(b)
+    return float((ours - theirs).max())
+
+
+def _cv(gaps: Array) -> float:
+    mean = float(gaps.mean())
+    return float(gaps.std(ddof=1)) / mean if mean else math.nan
+
+
+def _anderson_darling(gaps: Array) -> float:
+    """Return A²* of exponential gaps whose mean is estimated (Stephens 1974)."""
+    n, mean = len(gaps), float(gaps.mean())
+    if not mean:
+        return math.inf
+    z = np.clip(-np.expm1(-np.sort(gaps) / mean), 1e-15, 1 - 1e-15)
+    weight = 2 * np.arange(1, n + 1) - 1
+    squared = -n - float((weight * (np.log(z) + np.log1p(-z[::-1]))).mean())
+    return squared * (1 + 0.6 / n)
+
+
+# Steadiness
+
+
+def not_steady(evidence: "CellEvidence") -> Found:
+    """NOT_STEADY: a population's latency has a trend over the window, up or down."""
+    for samples in _long(evidence):
+        batches = _batches(samples.turns.latency_ns)
+        p, change = _trend(batches)
+        median = float(np.median(batches))
+        if p < STEADY_P and 0 < TREND_SHARE * median < abs(change):
+            yield void(
+                "NOT_STEADY",
+                f"{samples.name}: latency {'rose' if change > 0 else 'fell'} by "
+                f"{100 * abs(change) / median:.0f}% of its median over the window, "
+                f"{100 * TREND_SHARE:.0f}% may be chance (Kendall's test on "
+                f"{TREND_BATCHES} batch means: p = {p:.2g})",
+                change / median,
+                samples.name,
+            )
+
+
+def if_steady(evidence: "CellEvidence") -> str:
+    """Return why NOT_STEADY does not apply; empty: it does."""
+    if evidence.manifest.get("overload") == "expected":
+        return 'overload = "expected": see the finding saturated'
+    if not _long(evidence):
+        return f"no population has {STEADY_LEAST} turns"
+    ramps = [each.name for each in evidence.open if _ramps(each)]
+    return (
+        f"sessions of {', '.join(ramps)} were due at a changing rate" if ramps else ""
+    )
+
+
+def saturated(evidence: "CellEvidence") -> Found:
+    """Note each open population whose queue grew for as long as it was measured."""
+    for samples in evidence.open:
+        bins = deciding.series(objective.parse_measure("in_system"), samples)
+        if not len(bins):
+            continue
+        batches = bins.reshape(TREND_BATCHES, -1).mean(axis=1)
+        p, change = _trend(batches)
+        begin, end = samples.window_ns
+        seconds = (end - begin) / SECOND
+        if p >= TREND_P or change <= TREND_SHARE * float(np.median(batches)):
+            continue
+        if batches[-1] <= max(QUEUE_TURNS, QUEUE_S * len(samples.turns.ok) / seconds):
+            continue
+        rate = change / seconds
+        yield note(
+            "saturated",
+            f"{samples.name}: its queue grew by {rate:.3g} turns a second to about "
+            f"{batches[-1]:.0f}; throughput, growth and miss_rate stand, quantiles "
+            "grow with duration",
+            rate,
+            samples.name,
+        )
+
+
+def if_overloaded(evidence: "CellEvidence") -> str:
+    """Return why `saturated` does not apply; empty: it does."""
+    if evidence.manifest.get("overload") != "expected":
+        return 'only where overload = "expected"'
+    return "" if evidence.open else "no population is open"
+
+
+def _ramps(samples: PopulationSamples) -> bool:
+    """Return whether the plan itself asked for ever more, or less; nobody else can."""
+    due = samples.requests.due_ns[first_requests(samples.requests)]
+    counts, _ = np.histogram(due, TREND_BATCHES, samples.window_ns)
+    p, change = _trend(counts.astype(np.float64))
+    return p < STEADY_P and abs(change) > TREND_SHARE * float(np.median(counts))
+
+
+def _long(evidence: "CellEvidence") -> list[PopulationSamples]:
+    every = evidence.populations.values()
+    return [each for each in every if len(each.turns.latency_ns) >= STEADY_LEAST]
+
+
+def _batches(values: Array) -> Array:
+    """Return the means of 10 batches of equal size in due order."""
+    size = len(values) // TREND_BATCHES
+    kept = np.asarray(values, np.float64)[len(values) - size * TREND_BATCHES :]
+    return np.asarray(kept.reshape(TREND_BATCHES, size).mean(axis=1))
+
+
+def _trend(batches: Array) -> tuple[float, float]:
+    """Return Kendall's p of a trend and the fitted change over all of *batches*."""
+    if np.ptp(batches) == 0:
+        return 1.0, 0.0
+    x = np.arange(len(batches))
+    p = float(tests.kendalltau(x, batches).pvalue)
+    return p, float(np.polyfit(x, batches, 1)[0]) * len(batches)
+
+
+# Little's law
+
+
+def little(evidence: "CellEvidence") -> Found:
+    """LITTLE: requests in flight, sampled at random instants, are not what rows say.
+
+    The engine's own counter is read at instants that depend on nothing, so their number
+    and spread give the standard error whatever the traffic. Rows say λW: the sum of
+    done − sent within the window ÷ the window. Rows lost, twice or stamped wrong
+    break the law, and so does a counter that lost track.
+    """
+    found, seen, expected, _ = in_flight(evidence)
+    error = float(seen.std(ddof=1)) / math.sqrt(len(seen))
+    apart = abs(found - expected)
+    least = max(LITTLE_SHARE * expected, LITTLE_ERRORS * error, LITTLE_FLIGHTS)
+    if apart > least:
+        yield void(
+            "LITTLE",
+            f"{found:.3g} ± {error:.2g} requests were in flight at {len(seen):,} "
+            f"random instants, but λW of the rows is {expected:.3g}: {apart:.2g} "
+            f"apart, {least:.2g} may be",
+            found - expected,
+        )
+
+
+def in_flight(evidence: "CellEvidence") -> tuple[float, Array, float, int]:
+    """Return the mean sampled, the samples, λW of the rows, and how many rows."""
+    begin, end = evidence.window_ns
+    finished = evidence.manifest.get("window", {}).get("finished_ns")
+    if evidence.manifest.get("interrupted") and finished:
+        end = max(begin, min(end, int(finished)))
+    times, values = evidence.probe("in_flight", source="engine")
+    seen = values[(times >= begin) & (times < end)]
+    sent, done = (np.clip(each, begin, end) for each in evidence.flights())
+    spans = (done - sent)[np.isfinite(sent)]
+    expected = float(spans.sum()) / max(1, end - begin)
+    mean = float(seen.mean()) if len(seen) else math.nan
+    return mean, seen, expected, int((spans > 0).sum())
+
+
+def if_in_flight(evidence: "CellEvidence") -> str:
+    """Return why LITTLE does not apply; empty: it does."""
+    if evidence.manifest.get("overload") == "expected":
+        return 'overload = "expected"'
+    _, seen, _, n = in_flight(evidence)
+    if len(seen) < LITTLE_SAMPLES:
+        return f"fewer than {LITTLE_SAMPLES} samples of in_flight were recorded"
+    return (
+        "" if n >= LITTLE_LEAST else f"fewer than {LITTLE_LEAST:,} requests were sent"
+    )
