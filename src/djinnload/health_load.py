@@ -242,48 +242,61 @@ def _trend(batches: Array) -> tuple[float, float]:
 
 
 def little(evidence: "CellEvidence") -> Found:
-    """LITTLE: requests in flight, sampled at random instants, are not what rows say.
+    """LITTLE: requests in flight, counted at random instants, are not what rows say.
 
-    The engine's own counter is read at instants that depend on nothing, so their number
-    and spread give the standard error whatever the traffic. Rows say λW: the sum of
-    done − sent within the window ÷ the window. Rows lost, twice or stamped wrong
-    break the law, and so does a counter that lost track.
+    Rows say λW: the sum of done − sent within the window ÷ the window. The engine's
+    counter says L, at instants of its own. On a busy host these come late, and more so
+    while a server computes beside it; so the mean of L is corrected by what the rows
+    say of the same instants (a control variate), which leaves no error where both
+    agree. Rows lost, twice or stamped wrong, or a lost count, break the law.
     """
-    found, seen, expected, _ = in_flight(evidence)
-    error = float(seen.std(ddof=1)) / math.sqrt(len(seen))
+    found, error, n, expected, _ = in_flight(evidence)
     apart = abs(found - expected)
     least = max(LITTLE_SHARE * expected, LITTLE_ERRORS * error, LITTLE_FLIGHTS)
     if apart > least:
         yield void(
             "LITTLE",
-            f"{found:.3g} ± {error:.2g} requests were in flight at {len(seen):,} "
-            f"random instants, but λW of the rows is {expected:.3g}: {apart:.2g} "
-            f"apart, {least:.2g} may be",
+            f"{found:.3g} ± {error:.2g} requests were in flight at {n:,} random "
+            f"instants, but λW of the rows is {expected:.3g}: {apart:.2g} apart, "
+            f"{least:.2g} may be",
             found - expected,
         )
 
 
-def in_flight(evidence: "CellEvidence") -> tuple[float, Array, float, int]:
-    """Return the mean sampled, the samples, λW of the rows, and how many rows."""
+def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
+    """Return L as counted, its standard error, of how many instants; λW, of how many.
+
+    L is NaN where fewer than two instants were recorded.
+    """
     begin, end = evidence.window_ns
     finished = evidence.manifest.get("window", {}).get("finished_ns")
     if evidence.manifest.get("interrupted") and finished:
         end = max(begin, min(end, int(finished)))
-    times, values = evidence.probe("in_flight", source="engine")
-    seen = values[(times >= begin) & (times < end)]
-    sent, done = (np.clip(each, begin, end) for each in evidence.flights())
-    spans = (done - sent)[np.isfinite(sent)]
-    expected = float(spans.sum()) / max(1, end - begin)
-    mean = float(seen.mean()) if len(seen) else math.nan
-    return mean, seen, expected, int((spans > 0).sum())
+    sent, done = evidence.flights()
+    sent, done = sent[np.isfinite(sent)], done[np.isfinite(sent)]
+    spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
+    expected, rows = float(spans.sum()) / max(1, end - begin), int((spans > 0).sum())
+    times, seen = evidence.probe("in_flight", source="engine")
+    inside = (times >= begin) & (times < end)
+    times, seen = times[inside], seen[inside]
+    n = len(seen)
+    if n < 2:  # noqa: PLR2004 - no spread of one
+        return math.nan, math.nan, n, expected, rows
+    beyond = seen - (_up_to(sent, times) - _up_to(done, times))
+    error = float(beyond.std(ddof=1)) / math.sqrt(n)
+    return expected + float(beyond.mean()), error, n, expected, rows
+
+
+def _up_to(values: Array, at: Array) -> Array:
+    return np.searchsorted(np.sort(values), at, side="right")
 
 
 def if_in_flight(evidence: "CellEvidence") -> str:
     """Return why LITTLE does not apply; empty: it does."""
     if evidence.manifest.get("overload") == "expected":
         return 'overload = "expected"'
-    _, seen, _, n = in_flight(evidence)
-    if len(seen) < LITTLE_SAMPLES:
+    _, _, instants, _, n = in_flight(evidence)
+    if instants < LITTLE_SAMPLES:
         return f"fewer than {LITTLE_SAMPLES} samples of in_flight were recorded"
     return (
         "" if n >= LITTLE_LEAST else f"fewer than {LITTLE_LEAST:,} requests were sent"
