@@ -17,6 +17,7 @@ TIMEOUT_S = 60
 #: What a busy machine does to a short run, and what a short run cannot decide.
 NOISE = (
     "LATE", "LOOP_STALL", "UNDELIVERED", "CPU", "CALIBRATION", "UNDECIDED",
+    "NOT_STEADY",
 )  # fmt: skip
 ACCEPT_NOISE = tuple(word for code in NOISE for word in ("--accept", code))
 
