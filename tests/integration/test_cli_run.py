@@ -199,9 +199,6 @@ def test_summary_samples_and_hlog_say_the_same(compared, arm, name):
 
 @pytest.mark.models
 @pytest.mark.wallclock
-@pytest.mark.xfail(
-    strict=False, reason="service in a host at rest is over 1.2 × that of a closed loop"
-)
 def test_arms_that_nobody_waits_in_are_not_compared(tmp_path, cache):
     (tmp_path / "tiny_mix.toml").write_text(QOS)
     done = run_command(

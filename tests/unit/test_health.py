@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from djinnload.health import (
     RULES,
@@ -340,6 +341,35 @@ def test_without_waiting_policies_are_not_compared(seed):
     assert "raise the load" in finding.message
     assert list(no_contention(idle, COMPARED | {"differs": ["weights"]})) == []
     assert list(no_contention(baseline(population(seed, rate=140)), COMPARED)) == []
+
+
+@pytest.mark.parametrize(
+    ("queue_ms", "rate", "policy", "found"),
+    [
+        (0.5, 140, "fcfs", ["NO_CONTENTION"]),  # its word, whatever service says
+        (2.0, 5, "fcfs", []),
+        (2.0, 5, "qos", []),
+        (2.0, 5, "none", ["NO_CONTENTION"]),  # no queue: by service
+        (0.0, 140, "fcfs", []),  # Djinn without QoS says 0 whatever waits
+    ],
+)
+def test_a_queue_that_the_server_tells_of_decides(queue_ms, rate, policy, found):
+    busy = population(0, rate=rate)
+    n = len(busy.turns.ok)
+    turns = structs.replace(
+        busy.turns,
+        queue_ns=np.full(n, queue_ms * MS),
+        exec_ns=np.full(n, 5.0 * MS),
+    )
+    cells = [
+        cell(
+            structs.replace(busy, turns=turns),
+            arm="fcfs",
+            calibrated=SOLO,
+            proof=proof(value=policy, wanted=policy),
+        )
+    ]
+    assert codes(no_contention(cells, COMPARED)) == found
 
 
 def test_one_contended_class_is_enough():
