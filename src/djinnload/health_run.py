@@ -195,14 +195,14 @@ def _contention(point: str, baseline: "Sequence[CellEvidence]") -> Found:
             yield note(
                 "uncontended",
                 f"{point} {name}: in the baseline arm requests took {ratio:.2f} × what "
-                "they take without waiting: it waited for nobody, expect no gain for it",
+                "they take without waiting; it waited for nobody, expect no gain",
                 ratio,
                 name,
             )
 
 
 def _ratios(baseline: "Sequence[CellEvidence]") -> Iterator[tuple[str, float]]:
-    """Yield how many times as long as without waiting each population took, if known."""
+    """Yield how many times as long as without waiting each took, where known."""
     names = dict.fromkeys(name for cell in baseline for name in cell.populations)
     for name in names:
         parts = [c.populations[name] for c in baseline if name in c.populations]
