@@ -114,7 +114,8 @@ def arm(scenario: Scenario, order: Sequence[Cell]) -> str:
 def weights(scenario: Scenario) -> tuple[tuple[int, float], ...]:
     """Return (index, part of capacity) of the populations that take part in the mix.
 
-    The part of ``per = "user"`` streams is that of all users together.
+    The part of ``per = "user"`` streams is that of all users together; that of an
+    arrival with several such rates, the largest.
 
     Raises:
         ScenarioError: No rate is of capacity, so there is no mix.
@@ -122,11 +123,11 @@ def weights(scenario: Scenario) -> tuple[tuple[int, float], ...]:
     found = tuple(
         (i, part * (population.users or 1))
         for i, population in enumerate(scenario.populations)
-        for part in [_part(population.arrival)]
+        for part in [rates.part(population.arrival)]
         if part is not None
     )
     if not found:
-        reason = "no arrival.rate is of capacity, there is nothing to calibrate"
+        reason = "no rate of an arrival is of capacity, there is nothing to calibrate"
         raise ScenarioError("$.calibrate", reason)
     return found
 
@@ -349,10 +350,6 @@ def _solo(turns: Sequence[_Turn]) -> Solo:
 
 def _relative(scenario: Scenario) -> bool:
     return any(rates.relative(each.arrival) for each in scenario.populations)
-
-
-def _part(arrival: Mapping[str, Any] | None) -> float | None:
-    return rates.of_capacity((arrival or {}).get("rate"))
 
 
 def _seed(seed: int, purpose: str) -> int:

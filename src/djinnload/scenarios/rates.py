@@ -7,7 +7,7 @@ from typing import Any
 
 from djinnload.units import Hz, parse
 
-__all__ = ("NOMINAL", "mapped", "of_capacity", "rates", "relative")
+__all__ = ("NOMINAL", "mapped", "of_capacity", "part", "rates", "relative")
 
 #: Sessions/s that stand for capacity where only the shape of a plan matters.
 NOMINAL = 100.0
@@ -43,6 +43,16 @@ def relative(value: object) -> bool:
         ValueError: As `of_capacity`.
     """
     return any(of_capacity(each) is not None for _, each in _leaves(value, ""))
+
+
+def part(value: object) -> float | None:
+    """Return the largest part of capacity in *value*, a table; None if it has none.
+
+    Raises:
+        ValueError: As `of_capacity`.
+    """
+    found = (of_capacity(each) for _, each in _leaves(value, ""))
+    return max((each for each in found if each is not None), default=None)
 
 
 def rates(arrival: dict[str, Any]) -> Iterator[tuple[str, str]]:
