@@ -4,8 +4,8 @@ Offsets are absolute, never a sum of rounded gaps, so nothing drifts; who is beh
 never re-anchored. All offsets are ≥ 0 and never fall.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import count
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, pairwise
 from random import Random
 
 from msgspec import Struct
@@ -46,6 +46,10 @@ class Constant:
         """Return rate × *seconds*."""
         return self._rate * seconds
 
+    def residuals(self, offsets: Sequence[int], rng: Random) -> Sequence[float]:
+        """Return rate × gap of each session: 1 for all but the first, which has 0."""
+        return _scaled(offsets, self._rate)
+
 
 class Poisson:
     """Independent sessions: exponential gaps of mean 1 ÷ rate, the first one drawn too.
@@ -70,3 +74,11 @@ class Poisson:
     def expected(self, seconds: float) -> float:
         """Return rate × *seconds*."""
         return self._rate * seconds
+
+    def residuals(self, offsets: Sequence[int], rng: Random) -> Sequence[float]:
+        """Return rate × gap of each session, the first counted from 0."""
+        return _scaled(offsets, self._rate)
+
+
+def _scaled(offsets: Sequence[int], rate: float) -> Sequence[float]:
+    return [(b - a) * rate / _NS for a, b in pairwise([0, *offsets])]

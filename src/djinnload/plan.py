@@ -186,6 +186,7 @@ class _Part:
             declared.workload, scenario.scenario.seed, path=f"{self.path}.workload"
         )
         self._arrival = self._made_arrival()
+        self._check_lengths()
 
     def population(self) -> Population:
         declared = self._declared
@@ -237,6 +238,19 @@ class _Part:
             plugin = f"{registry.ARRIVALS}: {(self._declared.arrival or {})['process']}"
             reason = f"expected() raised {type(error).__name__}: {error}"
             raise PluginError(plugin, reason) from error
+
+    def _check_lengths(self) -> None:
+        """Raise ScenarioError if the workload cannot take what a trace asks of it."""
+        accepts = getattr(self.built.workload, "accepts", None)
+        lengths = getattr(self._arrival, "lengths", None)
+        if accepts is None or lengths is None:
+            return
+        try:
+            for hints in lengths():
+                accepts(hints)
+        except ScenarioError as error:
+            path = f"{self.path}.workload.{error.path}"
+            raise ScenarioError(path, f"of a trace's session: {error.reason}") from None
 
     def objectives(self) -> tuple[Objective, ...]:
         return tuple(

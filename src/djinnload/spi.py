@@ -273,8 +273,9 @@ class Reference(Protocol):
 class Workload(Protocol):
     """What a session says. Built in plan; ``__init__`` may be slow.
 
-    A workload may also define ``verify(request, reply, reference) -> Check`` and
-    ``unit: str``, the name of what ``Request.units`` counts.
+    A workload may also define ``verify(request, reply, reference) -> Check``,
+    ``unit: str``, the name of what ``Request.units`` counts, and ``accepts(hints)``,
+    which raises ScenarioError for hints of an arrival process that it cannot take.
     """
 
     Options: type[Struct]
@@ -399,7 +400,18 @@ class CallbackTarget(Target, Protocol):
 
 @runtime_checkable
 class Arrival(Protocol):
-    """An arrival process: pure, a function of its options and the random numbers."""
+    """An arrival process: pure, a function of its options and the random numbers.
+
+    It may also define:
+
+    - ``random: bool``, whether anything is drawn; default True;
+    - ``residuals(offsets, rng) -> Sequence[float]``: *offsets*, as yielded for an equal
+      *rng*, measured on the process's own clock. What is hidden (states, sizes) is
+      drawn again from *rng*. Independent and exponential of mean 1 if ``random``, else
+      1 for all but the first: so one test serves every process;
+    - ``lengths()``, an iterable of the hints that will come; a workload's ``accepts``
+      is asked about each before anything runs.
+    """
 
     Options: type[Struct]
 

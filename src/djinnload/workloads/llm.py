@@ -48,6 +48,8 @@ class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         decode: Tokens fed back: ``forced``, given beforehand; ``greedy``, as served.
         dtype: Of the weights.
         batch: Sequences in one request.
+        too_long: A session whose hints are no lengths that the model can take: an
+            ``error``, at plan if a trace is known to have one, or ``clip``.
     """
 
     model: str
@@ -56,6 +58,7 @@ class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     decode: Literal["forced", "greedy"] = "forced"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     batch: Annotated[int, Meta(ge=1, le=1024)] = 1
+    too_long: Literal["error", "clip"] = "error"
 
 
 class Llm:
@@ -89,6 +92,10 @@ class Llm:
             reply = yield request
             if reply.outcome is not Outcome.OK:
                 return
+
+    def accepts(self, hints: Mapping[str, int]) -> None:
+        """Raise ScenarioError if a session with *hints* could not be told."""
+        self._lengths(hints)
 
     def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
         """Compare the logits with a local forward over all tokens fed so far."""
@@ -205,8 +212,17 @@ class Llm:
         options = self._options
         prompt = hints.get("prompt_tokens", options.prompt_tokens)
         new = hints.get("new_tokens", options.new_tokens)
-        if hints:
-            self._check_length(prompt, new)
+        if hints and options.too_long == "clip":
+            # Answers have half of the positions, and what the prompt leaves.
+            limit = self._limit
+            new = max(1, min(new, max(limit - prompt, limit // 2)))
+            prompt = max(1, min(prompt, limit - new))
+        elif hints:
+            try:
+                self._check_length(prompt, new)
+            except ScenarioError as error:
+                reason = f'{error.reason}; too_long = "clip" takes what fits'
+                raise ScenarioError(error.path, reason) from None
         return prompt, new
 
     def _request(
