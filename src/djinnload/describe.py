@@ -25,8 +25,8 @@ class Expected(Struct, frozen=True):
 
     Attributes:
         loop: ``open`` or ``closed``.
-        rate: As in the scenario, such as ``0.2 of capacity × 1.1``; empty if closed or
-            if the process has no single rate.
+        rate: As in the scenario, such as ``0.2 of capacity × 1.1``; the process, such
+            as ``trace``, if it has no single rate; empty if closed.
         sessions: Mean number due in measure; None if it depends on the server.
         requests: Of one session that is answered at once; None if it cannot be told.
         nbytes: Of the inputs of one such session; None if it cannot be told.
@@ -126,7 +126,8 @@ def _expected(
 
 
 def _rate(scenario: Scenario, declared: Declared) -> str:
-    rate = str((declared.arrival or {}).get("rate", ""))
+    arrival = declared.arrival or {}
+    rate = str(arrival.get("rate", arrival.get("process", "")))
     load = scenario.scenario.load
     return rate if load == 1 or not rates.relative(rate) else f"{rate} × {load:g}"
 

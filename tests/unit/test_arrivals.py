@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from djinnload import registry
+from djinnload.describe import describe
 from djinnload.errors import ScenarioError
 from djinnload.plan import Workshop, plan
 from djinnload.scenarios.cells import cells
@@ -163,6 +164,12 @@ def test_no_trace_there_none_left_or_no_text(tmp_path):
     (tmp_path / "gz").write_bytes(b"\x1f\x8b\xff\xfe")
     with pytest.raises(ScenarioError, match="is not UTF-8"):
         made("trace", path=str(tmp_path / "gz"))
+
+
+def test_a_description_names_a_process_without_a_single_rate():
+    text = SCENARIO % ('{ process = "ramp", end = "4/s", over = "10s" }', "")
+    (expected,) = describe(loads(text)).populations["default"]
+    assert (expected.loop, expected.rate, expected.sessions) == ("open", "ramp", 20)
 
 
 SCENARIO = """
