@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from djinnload import objective, summarize
+from djinnload import deciding, objective, summarize
 from djinnload.compare import compare, holm
 from djinnload.errors import DjinnloadError
 from djinnload.findings import Finding, void
@@ -15,7 +15,7 @@ from djinnload.health import CellEvidence, judge_run
 from djinnload.objective import Judged
 from djinnload.stats import PopulationSamples
 
-__all__ = ("Cell", "run_summary")
+__all__ = ("Cell", "compared", "groups", "run_summary", "why_not")
 
 Document = dict[str, Any]
 
@@ -74,9 +74,9 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     known = sorted(
         (cell for cell in cells if cell.evidence), key=lambda cell: cell.repeat
     )
-    groups = _groups(known)
+    found = groups(known)
     comparison, accepted = manifest.get("comparison"), manifest.get("accepted") or ()
-    arms, judged = _arms(groups, manifest)
+    arms, judged = _arms(found, manifest)
     of_cells = list(_of_cells(known))
     evidence = [cell.evidence for cell in known if cell.evidence]
     of_run = judge_run(evidence, comparison, of_cells, accepted=accepted)
@@ -97,7 +97,7 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
         "error": manifest.get("error"),
         "cells": [_listed(cell) for cell in cells],
         "arms": arms,
-        "comparisons": _comparisons(groups, comparison, of_run),
+        "comparisons": _comparisons(found, comparison, of_run),
         "generator": _generator(known),
         # Not measured yet: claims of the plan, knee of a sweep, units a joule.
         "claims": [],
@@ -106,12 +106,12 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     }
 
 
-def _groups(known: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """Return repeats by (arm, point)."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in known:
-        groups.setdefault((cell.arm, cell.point), []).append(cell)
-    return groups
+def groups(known: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Return repeats by (arm, point), in order."""
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(known, key=lambda cell: cell.repeat):
+        found.setdefault((cell.arm, cell.point), []).append(cell)
+    return found
 
 
 def _repeats(cells: Iterable[Cell], population: str) -> list[PopulationSamples]:
@@ -128,12 +128,12 @@ def _names(cells: Iterable[Cell]) -> list[str]:
 
 
 def _arms(
-    groups: Mapping[tuple[str, str], list[Cell]], manifest: Mapping[str, Any]
+    found: Mapping[tuple[str, str], list[Cell]], manifest: Mapping[str, Any]
 ) -> tuple[Document, list[Judged]]:
     """Return arms side by side, and every decision that they stand on."""
     arms: Document = {}
     judged: list[Judged] = []
-    for (arm, point), cells in groups.items():
+    for (arm, point), cells in found.items():
         counts = _judged(arm, manifest, cells)
         populations = arms.setdefault(arm, {}).setdefault(point, {})
         for name in _names(cells):
@@ -213,31 +213,74 @@ def _listed(cell: Cell) -> Document:
 
 
 def _comparisons(
-    groups: Mapping[tuple[str, str], list[Cell]],
+    found: Mapping[tuple[str, str], list[Cell]],
     comparison: Mapping[str, Any] | None,
     of_run: Iterable[Finding],
 ) -> list[Document]:
     """Return every metric × population × point × arm against the baseline."""
     if comparison is None:
         return []
-    baseline = str(comparison.get("baseline"))
-    shared = [f.code for f in of_run if f.void and f.code in _OF_COMPARISONS]
+    baseline, metrics = str(comparison.get("baseline")), comparison.get("metrics") or ()
+    shared = _spoiling(of_run)
     made: list[Document] = []
-    for (arm, point), cells in groups.items():
-        against = groups.get((baseline, point))
-        if arm == baseline or against is None:
-            continue
-        voided = list(dict.fromkeys((*shared, *_why_void((*cells, *against)))))
-        for name in _names(cells):
-            a, b = _repeats(cells, name), _repeats(against, name)
-            for metric in comparison.get("metrics") or ():
-                found = compare(metric, a, b, population=name, point=point, void=voided)
-                made.append(
-                    {"arm": arm, "baseline": baseline} | msgspec.to_builtins(found)
-                )
+    for (arm, point), cells in found.items():
+        against = found.get((baseline, point))
+        if arm != baseline and against is not None:
+            made += compared(cells, against, metrics, void=shared)
     for each, p in zip(made, holm([each["p"] for each in made]), strict=True):
         each["p_holm"] = p
     return made
+
+
+def compared(
+    a: Sequence[Cell], b: Sequence[Cell], metrics: Iterable[str], *, void: Iterable[str]
+) -> Iterator[Document]:
+    """Yield every population × metric of *a* (an arm) against *b* (the baseline).
+
+    Cells are paired by the number of their repeat; what neither side has is left out.
+
+    Args:
+        a: Repeats of one arm and point, in order.
+        b: The baseline's.
+        metrics: Measures such as ``p95(latency)``.
+        void: Why no comparison of the run can be trusted.
+    """
+    voided = list(dict.fromkeys((*void, *_why_void((*a, *b)))))
+    both = {cell.repeat for cell in a} & {cell.repeat for cell in b}
+    alone = sorted({cell.repeat for cell in (*a, *b)} - both)
+    left, right = ([cell for cell in side if cell.repeat in both] for side in (a, b))
+    for name in _names(a):
+        new, old = _repeats(left, name), _repeats(right, name)
+        for metric in metrics:
+            if not _measured(metric, (*new, *old)):
+                continue
+            found = compare(
+                metric, new, old, population=name, point=a[0].point, void=voided
+            )
+            row = {"arm": a[0].arm, "baseline": b[0].arm} | msgspec.to_builtins(found)
+            if alone:
+                listed = ", ".join(map(str, alone))
+                row["reasons"] += (f"repeats on one side only, not used: {listed}",)
+            yield row
+
+
+def why_not(
+    manifest: Mapping[str, Any], cells: Sequence[Cell], comparison: Mapping[str, Any]
+) -> list[str]:
+    """Return codes of the rules over a run that forbid to compare *cells* of it."""
+    evidence = [cell.evidence for cell in cells if cell.evidence]
+    accepted = manifest.get("accepted") or ()
+    of_cells = [each for cell in cells for each in cell.findings]
+    return _spoiling(judge_run(evidence, comparison, of_cells, accepted=accepted))
+
+
+def _spoiling(of_run: Iterable[Finding]) -> list[str]:
+    return [f.code for f in of_run if f.void and f.code in _OF_COMPARISONS]
+
+
+def _measured(metric: str, repeats: Iterable[PopulationSamples]) -> bool:
+    measure = objective.parse_measure(metric)
+    return any(len(deciding.series(measure, each)) for each in repeats)
 
 
 def _why_void(cells: Iterable[Cell]) -> Iterator[str]:

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from djinnload import columns, hlog, objective, stats, summarize
+from djinnload.errors import ScenarioError
 from djinnload.findings import Finding
 from djinnload.health import CellEvidence, judge_cell, not_applicable
 from djinnload.recorder import read_json, read_probes, read_samples, write_json
@@ -22,7 +23,7 @@ from djinnload.run_summary import Cell, run_summary
 from djinnload.stats import Array, PopulationSamples
 from djinnload.summarize import turn_times
 
-__all__ = ("fold_cell", "fold_run")
+__all__ = ("fold_cell", "fold_run", "read_run")
 
 Document = dict[str, Any]
 
@@ -75,6 +76,24 @@ def fold_run(run_dir: Path) -> Document:
     summary = summarize.finite(run_summary(manifest, cells))
     write_json(run_dir / "summary.json", summary)
     return dict(summary)
+
+
+def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
+    """Return a run's manifest and its cells, judged; writes nothing.
+
+    Raises:
+        ScenarioError: It holds no manifest.
+    """
+    run_dir = Path(run_dir)
+    if not (manifest := _read(run_dir / "manifest.json")):
+        reason = "holds no manifest.json; give the directory that a run printed"
+        raise ScenarioError(str(run_dir), reason)
+    calibration = _read(run_dir / "calibration.json") or None
+    entries = _read(run_dir / "index.json").get("cells") or _found(run_dir)
+    accepted = manifest.get("accepted") or ()
+    return manifest, tuple(
+        _cell(run_dir, entry, calibration, accepted, write=False) for entry in entries
+    )
 
 
 def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvidence:
@@ -229,8 +248,10 @@ def _cell(
     entry: Mapping[str, Any],
     calibration: Mapping[str, Any] | None,
     accepted: Collection[str],
+    *,
+    write: bool = True,
 ) -> Cell:
-    """Fold one cell, whatever state it is in."""
+    """Judge one cell, whatever state it is in; fold it, if *write*."""
     path = run_dir / str(entry.get("path") or f"cells/{entry.get('id')}")
     manifest = _read(path / "manifest.json")
     if not (path / "manifest.json").exists():
@@ -240,7 +261,10 @@ def _cell(
         return Cell(entry, "failed", manifest=manifest, error=_broke_off(path))
     try:
         evidence = _evidence(path, calibration)
-        summary, findings = _fold(path, evidence, accepted)
+        if write:
+            summary, findings = _fold(path, evidence, accepted)
+        else:
+            summary, findings = None, judge_cell(evidence, accepted=accepted)
     except _UNREADABLE as error:
         why = f"{type(error).__name__}: {error}"
         return Cell(entry, "failed", manifest=manifest, error=why)
