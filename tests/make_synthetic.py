@@ -54,9 +54,9 @@ PLANS = (
 class Simulation:
     """A single server without preemption; exact to the ns."""
 
-    def __init__(self, arm, seed, record, seconds):
+    def __init__(self, arm, seed, record, seconds, slow=1.0):
         self.arm, self.record = arm, record
-        self.seed = seed
+        self.seed, self.slow = seed, slow
         self.rng = Random(seed)
         self.arrivals = [Random(f"{seed}-{plan.name}") for plan in PLANS]
         self.end = BEGIN + int(seconds * SECOND)
@@ -100,7 +100,12 @@ class Simulation:
         rng = Random(f"{self.seed}-{plan.name}-{user}-{index}")
         # Half of it fixed, half exponential: G in M/G/1.
         steps = [
-            (turn, step, units, int(ms * MS * (0.5 + 0.5 * rng.expovariate(1))))
+            (
+                turn,
+                step,
+                units,
+                int(self.slow * ms * MS * (0.5 + 0.5 * rng.expovariate(1))),
+            )
             for turn, every in enumerate(plan.turns)
             for step, units, ms in every
         ]
@@ -154,7 +159,9 @@ class Simulation:
             self.at(done + PLANS[number].think_ns, self.start, number, user)
 
 
-def write_cell(directory, arm, repeat, *, seconds=SECONDS, baseline="fcfs"):
+def write_cell(
+    directory, arm, repeat, *, seconds=SECONDS, baseline="fcfs", seed=100, slow=1.0
+):
     """Write one cell; return its manifest."""
     directory = Path(directory)
     name = f"all/{arm}/r{repeat:02d}"
@@ -170,7 +177,7 @@ def write_cell(directory, arm, repeat, *, seconds=SECONDS, baseline="fcfs"):
                 seqs.append(row[6])
 
         # Arms share a repeat's seed, as they share its schedule.
-        simulation = Simulation(arm, 100 + repeat, record, seconds)
+        simulation = Simulation(arm, seed + repeat, record, seconds, slow)
         simulation.run()
     assert recorder.error is None
     write_checks(directory, 0, [CheckRow(s, f"{s:064x}", True, 1e-6, "") for s in seqs])
@@ -212,7 +219,7 @@ def cell_manifest(name, simulation, recorder, *, repeat, baseline):
     }  # fmt: skip
     return {
         "schema": 1, "cell": name, "point": "all", "arm": arm, "repeat": repeat,
-        "seed": 100 + repeat, "complete": True, "interrupted": False,
+        "seed": simulation.seed, "complete": True, "interrupted": False,
         "judged": arm != baseline, "overload": "no", "precise": False,
         "streams": False, "provenance": "measured",
         "window": {"begin_ns": BEGIN, "end_ns": end, "warmup_ns": WARMUP,
@@ -232,21 +239,21 @@ def cell_manifest(name, simulation, recorder, *, repeat, baseline):
     }  # fmt: skip
 
 
-def write_run(out, *, repeats=5, seconds=SECONDS, fold=True):
+def write_run(out, *, repeats=5, seconds=SECONDS, fold=True, seed=100, slow=1.0):
     """Write a whole run directory; return its path."""
     out = Path(out)
     entries = []
     for repeat in range(repeats):
         for arm in ("qos", "fcfs"):
             path = f"cells/all/{arm}/r{repeat:02d}"
-            write_cell(out / path, arm, repeat, seconds=seconds)
+            write_cell(out / path, arm, repeat, seconds=seconds, seed=seed, slow=slow)
             entries.append(
                 {"id": f"all/{arm}/r{repeat:02d}", "point": {"all": None}, "arm": arm,
                  "repeat": repeat, "path": path, "status": "done", "boot": 0}
             )  # fmt: skip
     order = [each["id"] for each in entries]
     write_json(out / "index.json", {"schema": 1, "order": order, "cells": entries})
-    write_json(out / "manifest.json", root_manifest())
+    write_json(out / "manifest.json", root_manifest() | {"seed": seed})
     write_json(out / "calibration.json", calibration())
     if fold:
         fold_run(out)

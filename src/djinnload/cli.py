@@ -98,6 +98,9 @@ _SET = click.option(
 _DURATION = click.option("--duration", metavar="D", help="Of measure, such as 30s.")
 _REPEATS = click.option("--repeats", type=click.IntRange(1, 99), help="Of every arm.")
 _SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
+_JSON = click.option(
+    "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
+)
 
 
 def _scenario(
@@ -137,9 +140,7 @@ def _scenario(
     help="A setting of the server that you vouch for, such as policy=qos.",
 )
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
-@click.option(
-    "--json", "json_to", metavar="FILE", help="Write the summary there; - is stdout."
-)
+@_JSON
 def run(
     *,
     scenario: str,
@@ -158,6 +159,7 @@ def run(
     """Run SCENARIO (a TOML file, or the name of one that ships) to its verdict."""
     loaded = _scenario(scenario, changes, duration, repeats, seed)
     declared = dict(_pair(each, "--declare") for each in declare)
+    from djinnload.report import ending
     from djinnload.report.live import LiveView
     from djinnload.runner import run as run_scenario
 
@@ -176,7 +178,7 @@ def run(
 
     result = _stoppable(work)
     try:
-        _show(result.path, result.summary, quiet=quiet, json_to=json_to)
+        ending.show(result.path, result.summary, quiet=quiet, json_to=json_to)
     finally:
         if result.error:
             _say_error(result.error)
@@ -212,40 +214,6 @@ def _stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:
         return anyio.run(inside, backend_options={"use_uvloop": True})
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
-
-
-def _show(
-    path: Path, summary: dict[str, Any], *, quiet: bool, json_to: str | None
-) -> None:
-    from djinnload.report import text
-
-    try:
-        _write_html(path)
-        _write_json(summary, json_to)
-    finally:
-        # A file that cannot be written hides no verdict.
-        if json_to != "-":
-            text.show(summary, path, quiet=quiet)
-
-
-def _write_html(path: Path) -> None:
-    from djinnload.errors import HostError
-    from djinnload.report import html
-
-    try:
-        html.write(path)
-    except OSError as error:
-        raise HostError(f"cannot write the report: {error}") from error
-
-
-def _write_json(found: Any, json_to: str | None) -> None:
-    if json_to == "-":
-        click.echo(json.dumps(found))
-    elif json_to is not None:
-        try:
-            Path(json_to).write_text(json.dumps(found), encoding="utf-8")
-        except OSError as error:
-            raise ScenarioError("--json", f"cannot write it: {error}") from None
 
 
 @command.command()
@@ -340,22 +308,46 @@ def serve(
 
 @command.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option(
-    "--json", "json_to", metavar="FILE", help="Write the summary there; - is stdout."
-)
+@_JSON
 def report(*, directory: Path, json_to: str | None) -> None:
     """Make summary and report of a results DIRECTORY again; also of a killed run."""
     if not (directory / "manifest.json").is_file():
         reason = "holds no manifest.json; give the directory that a run printed"
         raise ScenarioError(str(directory), reason)
     from djinnload.errors import HostError
+    from djinnload.report import ending
     from djinnload.summary import fold_run
 
     try:
         summary = fold_run(directory)
     except OSError as error:
         raise HostError(f"cannot write the summary: {error}") from error
-    _show(directory, summary, quiet=False, json_to=json_to)
+    ending.show(directory, summary, quiet=False, json_to=json_to)
+
+
+@command.command()
+@click.argument("runs", nargs=-1, metavar="NEW BASELINE | RUN --arms NEW,BASELINE")
+@click.option("--arms", metavar="NEW,BASELINE", help="Two arms of one run.")
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="As p95(ttft).")
+@click.option("--tolerance", default="5%", show_default=True, help="Not worse than.")
+@click.option("--allow", multiple=True, metavar="KEY", help="May differ, as host.")
+@_JSON
+def compare(*, runs: tuple[str, ...], json_to: str | None, **asked: Any) -> int:
+    """Say whether a run is worse than a baseline: docs/compare.md.
+
+    Exit codes: 0 no regression · 1 regression · 2 not comparable · 4 void or undecided
+    """
+    from djinnload import regressions
+    from djinnload.report import ending
+    from djinnload.summary import read_run
+
+    question = regressions.ask(len(runs), **asked)
+    sides = [regressions.Run(run, *read_run(Path(run))) for run in runs]
+    found = regressions.answer(question, sides)
+    ending.show_decision(found, json_to=json_to)
+    for each in regressions.refusals(found):
+        _say_error(each)
+    return int(found["exit_code"])
 
 
 @command.command()

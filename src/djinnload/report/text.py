@@ -1,7 +1,7 @@
 """A finished run in the terminal, from its summary alone."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from djinnload.describe import Description, Expected
 from djinnload.report.amounts import amount, interval, number, percent, percentile
 
-__all__ = ("render", "show", "show_plan")
+__all__ = ("render", "show", "show_decision", "show_plan")
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "void": "bold yellow"}
 _WORDS = {
@@ -22,6 +22,12 @@ _WORDS = {
     "void": "cannot be trusted, in either direction. Do not quote these numbers.",
 }
 _MET = {True: ("met", "green"), False: ("missed", "red"), None: ("undecided", "yellow")}
+_DECIDED = {
+    "no regression": "green",
+    "regression": "bold red",
+    "undecided": "yellow",
+    "void": "bold yellow",
+}
 _WIDE = 100
 
 
@@ -131,12 +137,26 @@ def _comparisons(summary: Mapping[str, Any], console: Console) -> None:
     found = summary.get("comparisons") or ()
     if not found:
         return
-    within = any("within one run" in (each.get("reasons") or ()) for each in found)
     pairs = {(str(each["arm"]), str(each["baseline"])) for each in found}
     heads = next(iter(pairs)) if len(pairs) == 1 else ("arm", "baseline")
+    console.print()
+    console.print(_compared(found, heads, named=len(pairs) > 1))
+    for reason, about in _doubts(found).items():
+        console.print(f"  {reason} ({about})", markup=False)
+
+
+def _compared(
+    found: Collection[Mapping[str, Any]],
+    heads: tuple[str, str],
+    *,
+    named: bool = False,
+    of: str = "",
+) -> Table:
+    """Return the table of comparisons; with *named*, arms stand beside the values."""
+    within = any("within one run" in (each.get("reasons") or ()) for each in found)
     table = Table(
         title=f"comparison {'within one run' if within else 'by repeats'}, "
-        "95 % intervals",
+        f"95 % intervals{escape(of)}",
         title_justify="left",
         title_style="bold",
         box=None,
@@ -147,19 +167,65 @@ def _comparisons(summary: Mapping[str, Any], console: Console) -> None:
         table.add_column(name, no_wrap=True)
     for name in (*heads, "ratio or difference"):
         table.add_column(escape(name), justify="right")
+    if decided := any("decision" in each for each in found):
+        table.add_column("decision")
     last = ""
     for each in found:
         name, metric = str(each["population"]), str(each["metric"])
         a, b = (amount(each[side], metric) for side in ("a", "b"))
-        if len(pairs) > 1:
+        if named:
             a, b = f"{each['arm']} {a}", f"{each['baseline']} {b}"
         row = (name if name != last else "", metric, a, b, _ratio(each))
-        table.add_row(*map(escape, row))
+        word = str(each.get("decision"))
+        mark = [Text(word, style=_DECIDED.get(word, ""))] * decided
+        table.add_row(*map(escape, row), *mark)
         last = name
-    console.print()
-    console.print(table)
+    return table
+
+
+def show_decision(document: Mapping[str, Any]) -> None:
+    """Print what ``djinnload compare`` found; of a refusal, its last line only."""
+    console = Console(highlight=False)
+    a, b = document["a"], document["b"]
+    heads = (a["arm"], b["arm"]) if a["arm"] else ("A", "B")
+    found = document["comparisons"]
+    if not a["arm"]:
+        console.print(f"A, new: {a['path']}", soft_wrap=True, markup=False)
+        console.print(f"B, baseline: {b['path']}", soft_wrap=True, markup=False)
+    for each in document["differs"]:
+        if each["key"] in document["allowed"]:
+            told = f"allowed difference: {each['key']}: {each['what']}"
+            console.print(told, markup=False)
+    groups = dict.fromkeys((each["point"], each["arm"]) for each in found)
+    for point, arm in groups:
+        rows = [each for each in found if (each["point"], each["arm"]) == (point, arm)]
+        of = f", {point}/{arm}" if len(groups) > 1 else ""
+        console.print()
+        console.print(_compared(rows, heads, of=of))
     for reason, about in _doubts(found).items():
         console.print(f"  {reason} ({about})", markup=False)
+    _undecided(found, console, where=len(groups) > 1)
+    _overall(document, console)
+
+
+def _undecided(
+    found: Iterable[Mapping[str, Any]], console: Console, *, where: bool
+) -> None:
+    for each in found:
+        if each["decision"] == "undecided":
+            cell = f"{each['point']}/{each['arm']} " * where
+            what = f"{cell}{each['population']} {each['metric']}"
+            console.print(f"  undecided: {what}: {each['because']}", markup=False)
+
+
+def _overall(document: Mapping[str, Any], console: Console) -> None:
+    found, tolerance = document["comparisons"], percent(document["tolerance"])
+    counts = Counter(each["decision"] for each in found)
+    listed = ", ".join(f"{n} {word}" for word, n in counts.items())
+    word = str(document["decision"])
+    rows = f" ({listed}; tolerance {tolerance})" if found else ""
+    style = _DECIDED.get(word, "bold yellow")
+    console.print(Text.assemble("\ndecision: ", (word.upper(), style), rows))
 
 
 def _ratio(each: Mapping[str, Any]) -> str:
@@ -178,7 +244,7 @@ def _doubts(found: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     doubted = Counter(
         f"{each['status']}: {reason}"
         for each in every
-        if each["status"] != "ok"
+        if each["status"] != "ok" and each.get("decision") != "undecided"
         for reason in dict.fromkeys(map(str, each.get("reasons") or ()))
         if reason != "within one run"
     )

@@ -1,0 +1,61 @@
+"""What a verb leaves behind: report.html, the JSON asked for, words in the terminal."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from djinnload.errors import HostError, ScenarioError
+from djinnload.report import html, text
+
+__all__ = ("show", "show_decision")
+
+
+def show(
+    path: Path, summary: Mapping[str, Any], *, quiet: bool, json_to: str | None
+) -> None:
+    """Write a run's report and print it.
+
+    Raises:
+        HostError: The report cannot be written.
+        ScenarioError: The JSON cannot.
+    """
+    try:
+        _write_html(path)
+        _write_json(summary, json_to)
+    finally:
+        # A file that cannot be written hides no verdict.
+        if json_to != "-":
+            text.show(summary, path, quiet=quiet)
+
+
+def show_decision(found: Mapping[str, Any], *, json_to: str | None) -> None:
+    """Print what ``compare`` found, and write it.
+
+    Raises:
+        ScenarioError: The JSON cannot be written.
+    """
+    try:
+        _write_json(found, json_to)
+    finally:
+        if json_to != "-":
+            text.show_decision(found)
+
+
+def _write_html(path: Path) -> None:
+    try:
+        html.write(path)
+    except OSError as error:
+        raise HostError(f"cannot write the report: {error}") from error
+
+
+def _write_json(found: Mapping[str, Any], json_to: str | None) -> None:
+    if json_to == "-":
+        click.echo(json.dumps(found))
+    elif json_to is not None:
+        try:
+            Path(json_to).write_text(json.dumps(found), encoding="utf-8")
+        except OSError as error:
+            raise ScenarioError("--json", f"cannot write it: {error}") from None
