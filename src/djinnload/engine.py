@@ -298,6 +298,8 @@ class Engine:
         seq = session.flight
         session.flight = -1
         session.settling = None
+        # It leads to the target's call, and that back here: a cycle for the collector.
+        session.cancel = None
         session.previous_done = done
         if reply.outcome is not _OK:
             session.ok = False
