@@ -1,0 +1,73 @@
+"""argv → verbs: the only place that prints, picks the event loop and sets exit codes.
+
+``--help`` imports nothing heavy: what a verb needs is imported when it runs.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from djinnload import __version__
+from djinnload.cli import catalogs, results, run, serve
+from djinnload.cli.terminal import say_bug, say_error
+from djinnload.errors import DjinnloadError
+
+__all__ = ("main",)
+
+INTERRUPTED = 130
+_USAGE = 2
+_UNEXPECTED = 3
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command and exit with its code."""
+    sys.exit(invoke(sys.argv[1:] if argv is None else argv))
+
+
+def invoke(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one for each kind of end
+    """Run the command and return its exit code; prints errors, raises none."""
+    try:
+        code = command.main(list(argv), prog_name="djinnload", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return _USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except DjinnloadError as error:
+        say_error(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read us has gone; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - a bug, told in one line
+        say_bug(error)
+        return _UNEXPECTED
+    return code if isinstance(code, int) else 0
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="djinnload")
+def command() -> None:
+    """Load generation for ML model servers that survives a hostile reviewer.
+
+    \b
+    Exit codes: 0 pass · 1 an objective failed · 2 scenario or command wrong ·
+    3 could not run · 4 void, cannot be trusted · 130 interrupted
+    """  # noqa: D301 - click reads the control character
+
+
+for _verb in (
+    run.run,
+    run.check,
+    serve.serve,
+    results.report,
+    results.compare,
+    catalogs.workloads,
+    catalogs.models,
+):
+    command.add_command(_verb)

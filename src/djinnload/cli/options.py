@@ -1,0 +1,52 @@
+"""Options that several verbs share, and the scenario that they ask for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from djinnload.errors import ScenarioError
+
+__all__ = ("ARM", "DURATION", "JSON", "REPEATS", "SEED", "SET", "loaded", "pair")
+
+ARM = click.option(
+    "--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; repeatable."
+)
+SET = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change the scenario, as in --set population.chat.users=8; repeatable.",
+)
+DURATION = click.option("--duration", metavar="D", help="Of measure, such as 30s.")
+REPEATS = click.option("--repeats", type=click.IntRange(1, 99), help="Of every arm.")
+SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
+JSON = click.option(
+    "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
+)
+
+
+def loaded(
+    source: str,
+    changes: Sequence[str],
+    duration: str | None,
+    repeats: int | None,
+    seed: int | None,
+) -> Any:
+    """Return the scenario with everything that the options change in it."""
+    from djinnload.scenarios.load import load, parse_set
+
+    scenario = load(source)
+    given = {"duration": duration, "repeats": repeats, "seed": seed}
+    short = {f"scenario.{k}": v for k, v in given.items() if v is not None}
+    wanted = short | dict(parse_set(change) for change in changes)
+    return scenario.replace(wanted) if wanted else scenario
+
+
+def pair(text: str, option: str) -> tuple[str, str]:
+    """Return KEY and VALUE of an option that takes both."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise ScenarioError(option, f"{text!r} should be KEY=VALUE")
+    return key, value

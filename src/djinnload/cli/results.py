@@ -1,0 +1,56 @@
+"""The verbs that read results directories: report one, compare two."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from djinnload.cli.options import JSON
+from djinnload.cli.terminal import say_error
+from djinnload.errors import ScenarioError
+
+__all__ = ("compare", "report")
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@JSON
+def report(*, directory: Path, json_to: str | None) -> None:
+    """Make summary and report of a results DIRECTORY again; also of a killed run."""
+    if not (directory / "manifest.json").is_file():
+        reason = "holds no manifest.json; give the directory that a run printed"
+        raise ScenarioError(str(directory), reason)
+    from djinnload.errors import HostError
+    from djinnload.report import ending
+    from djinnload.summary import fold_run
+
+    try:
+        summary = fold_run(directory)
+    except OSError as error:
+        raise HostError(f"cannot write the summary: {error}") from error
+    ending.show(directory, summary, quiet=False, json_to=json_to)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, metavar="NEW BASELINE | RUN --arms NEW,BASELINE")
+@click.option("--arms", metavar="NEW,BASELINE", help="Two arms of one run.")
+@click.option("--metric", "metrics", multiple=True, metavar="M", help="As p95(ttft).")
+@click.option("--tolerance", default="5%", show_default=True, help="Not worse than.")
+@click.option("--allow", multiple=True, metavar="KEY", help="May differ, as host.")
+@JSON
+def compare(*, runs: tuple[str, ...], json_to: str | None, **asked: Any) -> int:
+    """Say whether a run is worse than a baseline: docs/compare.md.
+
+    Exit codes: 0 no regression · 1 regression · 2 not comparable · 4 void or undecided
+    """
+    from djinnload import regressions
+    from djinnload.report import ending
+    from djinnload.summary import read_run
+
+    question = regressions.ask(len(runs), **asked)
+    sides = [regressions.Run(run, *read_run(Path(run))) for run in runs]
+    found = regressions.answer(question, sides)
+    ending.show_decision(found, json_to=json_to)
+    for each in regressions.refusals(found):
+        say_error(each)
+    return int(found["exit_code"])

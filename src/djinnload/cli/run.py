@@ -1,0 +1,120 @@
+"""The verbs that take a scenario: run it, or check it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from djinnload.cli.options import (
+    ARM,
+    DURATION,
+    JSON,
+    REPEATS,
+    SEED,
+    SET,
+    loaded,
+    pair,
+)
+from djinnload.cli.terminal import say_error, stoppable
+
+__all__ = ("check", "run")
+
+
+@click.command()
+@click.argument("scenario")
+@click.option("--target", metavar="HOST:PORT", help="A running server.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="For results; default: results."
+)
+@ARM
+@DURATION
+@REPEATS
+@SEED
+@SET
+@click.option(
+    "--accept", multiple=True, metavar="CODE", help="Does not void; is recorded."
+)
+@click.option(
+    "--declare",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the server that you vouch for, such as policy=qos.",
+)
+@click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
+@JSON
+def run(
+    *,
+    scenario: str,
+    target: str | None,
+    out: Path | None,
+    arms: tuple[str, ...],
+    duration: str | None,
+    repeats: int | None,
+    seed: int | None,
+    changes: tuple[str, ...],
+    accept: tuple[str, ...],
+    declare: tuple[str, ...],
+    quiet: bool,
+    json_to: str | None,
+) -> int:
+    """Run SCENARIO (a TOML file, or the name of one that ships) to its verdict."""
+    asked = loaded(scenario, changes, duration, repeats, seed)
+    declared = dict(pair(each, "--declare") for each in declare)
+    from djinnload.report import ending
+    from djinnload.report.live import LiveView
+    from djinnload.runner import run as run_scenario
+
+    async def work(stop: Any) -> Any:
+        with LiveView(quiet=quiet) as view:
+            return await run_scenario(
+                asked,
+                out=out,
+                target=target,
+                arms=arms or None,
+                on_progress=view.update,
+                stop=stop,
+                accept=accept,
+                declare=declared,
+            )
+
+    result = stoppable(work)
+    try:
+        ending.show(result.path, result.summary, quiet=quiet, json_to=json_to)
+    finally:
+        if result.error:
+            say_error(result.error)
+    return int(result.exit_code)
+
+
+@click.command()
+@click.argument("scenario")
+@ARM
+@DURATION
+@REPEATS
+@SEED
+@SET
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def check(
+    *,
+    scenario: str,
+    arms: tuple[str, ...],
+    duration: str | None,
+    repeats: int | None,
+    seed: int | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Validate SCENARIO and print what a run would do; opens nothing."""
+    import msgspec
+
+    from djinnload.describe import describe
+
+    found = describe(
+        loaded(scenario, changes, duration, repeats, seed), arms=arms or None
+    )
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+        return
+    from djinnload.report import text
+
+    text.show_plan(found)

@@ -1,0 +1,68 @@
+"""The reference server as a command."""
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from djinnload.cli.terminal import stoppable
+
+__all__ = ("serve",)
+
+
+@click.command()
+@click.option("--host", help="Default: DJINNLOAD_SERVER_HOST, or 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--policy", type=click.Choice(["qos", "fcfs", "none"]))
+@click.option("--slots", type=click.IntRange(1, 4096))
+@click.option("--exit-with-parent", is_flag=True, help="End when stdin ends.")
+def serve(
+    *,
+    host: str | None,
+    port: int | None,
+    policy: str | None,
+    slots: int | None,
+    exit_with_parent: bool,
+) -> int:
+    """Serve models as the reference server, over Djinn's wire.
+
+    Its other settings are environment variables: Djinn's own (GENIE_…) and
+    DJINNLOAD_SERVER_…; see docs/server.md.
+    """
+    import msgspec
+
+    from djinnload.server.app import serve as serve_models
+    from djinnload.server.settings import Settings
+
+    given = {"host": host, "port": port, "policy": policy, "slots": slots}
+    chosen = {key: value for key, value in given.items() if value is not None}
+    settings = msgspec.structs.replace(
+        Settings.from_environment(os.environ),
+        exit_with_parent=exit_with_parent,
+        **chosen,
+    )
+
+    def ready(at: str, on: int) -> None:
+        click.echo(json.dumps({"ready": {"host": at, "port": on}}))
+        sys.stdout.flush()
+
+    async def work(stop: Any) -> None:
+        import anyio
+
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                await stop.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch)
+            await serve_models(settings, on_ready=ready)
+            tasks.cancel_scope.cancel()
+
+    try:
+        stoppable(work)
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return 0

@@ -1,0 +1,58 @@
+"""Errors on stderr, and work that a signal stops."""
+
+import asyncio  # noqa: TID251 - signals, and the loop they stop
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import click
+
+__all__ = ("say_bug", "say_error", "stoppable")
+
+
+def say_error(text: str) -> None:
+    """Print an error on stderr."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+
+
+def say_bug(error: Exception) -> None:
+    """Print one line on a failure of ours, and keep the traceback in a file."""
+    trace = traceback.format_exc()
+    what = f"{type(error).__name__}: {error}"
+    if os.environ.get("DJINNLOAD_DEBUG"):
+        click.echo(trace, err=True)
+    where = "set DJINNLOAD_DEBUG=1 to see the traceback"
+    with suppress(OSError):
+        handle, path = tempfile.mkstemp(prefix="djinnload-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as log:
+            log.write(trace)
+        where = f"the traceback is in {path}"
+    say_error(f"djinnload itself failed, {what}; {where}")
+
+
+def stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Run *work* on uvloop; the first signal asks it to stop, the second ends it."""
+    import anyio
+
+    async def inside() -> Any:
+        stop = anyio.Event()
+        loop = asyncio.get_running_loop()
+        this = asyncio.current_task()
+
+        def on_signal() -> None:
+            if stop.is_set() and this is not None:
+                this.cancel()
+            stop.set()
+
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, on_signal)
+        return await work(stop)
+
+    try:
+        return anyio.run(inside, backend_options={"use_uvloop": True})
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
