@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from djinnload import __version__
-from djinnload.cli import catalogs, results, run, serve
+from djinnload.cli import catalogs, plugins, results, run, serve
 from djinnload.cli.terminal import say_bug, say_error
 from djinnload.errors import DjinnloadError
 
@@ -67,7 +67,7 @@ for _verb in (
     serve.serve,
     results.report,
     results.compare,
-    catalogs.workloads,
+    plugins.workloads,
     catalogs.models,
 ):
     command.add_command(_verb)

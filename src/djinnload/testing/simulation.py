@@ -1,8 +1,4 @@
-"""The kit for those who write plugins, or test the engine: simulated time, no server.
-
-A `ScriptedTarget` answers on any clock as it is told to; `simulate` runs a schedule
-against it and returns the rows. Nothing in djinnload imports this module.
-"""
+"""Simulated time: a scripted server, and a schedule run against it."""
 
 from collections.abc import Callable, Generator, Mapping
 from heapq import heappop, heappush
