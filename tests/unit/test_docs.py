@@ -328,7 +328,7 @@ def test_defaults_of_the_server_are_as_documented():
 def test_python_in_the_plugin_document_runs():
     names = {}
     found = blocks(read("docs/plugins.md"), "python")
-    assert len(found) == 2
+    assert len(found) == 3
     for block in found:
         exec(compile(block, "docs/plugins.md", "exec"), names)  # noqa: S102 - ours
 

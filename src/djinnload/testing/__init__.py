@@ -5,6 +5,7 @@ answers on any clock as it is told to; `simulate` runs a schedule against it and
 the rows. Nothing in djinnload imports this package.
 """
 
+from djinnload.models.assets import ModelAssets
 from djinnload.testing.simulation import (
     Answer,
     ScriptedTarget,
@@ -18,12 +19,16 @@ from djinnload.testing.simulation import (
     population,
     simulate,
 )
+from djinnload.testing.workload_checks import WorkloadReport, check_workload
 
 __all__ = (
     "Answer",
+    "ModelAssets",
     "ScriptedTarget",
     "SimulatedClock",
     "Simulation",
+    "WorkloadReport",
+    "check_workload",
     "closed",
     "constant",
     "one_request",

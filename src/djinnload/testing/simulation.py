@@ -15,7 +15,6 @@ from djinnload.schedule import Closed, Open, Population, Schedule
 from djinnload.spi import (
     Arrival,
     Call,
-    CallbackTarget,
     Clock,
     Outcome,
     Reply,
@@ -161,7 +160,7 @@ class Simulation(Struct):
 def simulate(
     populations: tuple[Population, ...],
     schedule: Schedule,
-    target: Callable[[SimulatedClock], CallbackTarget],
+    target: Callable[[SimulatedClock], Any],
     *,
     grace_ns: int = 0,
     during: Callable[[SimulatedClock, engine.Engine], None] = lambda _c, _e: None,
@@ -172,7 +171,7 @@ def simulate(
     Args:
         populations: What the sessions say.
         schedule: When they start; offset 0 is at its warm-up's length on the clock.
-        target: Makes the target for the clock.
+        target: Makes the target for the clock; its `submit` and `end_session` are used.
         grace_ns: As of `djinnload.engine.start`.
         during: Called once everything is armed: to plan stalls or an interrupt.
         options: Of `djinnload.engine.start`.
