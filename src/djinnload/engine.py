@@ -6,7 +6,7 @@ row. ``lateness = sent âˆ’ ready`` is the generator's fault; ``blocked = ready â
 the server's and stays in the latency.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from heapq import heapify, heappop, heappush
 
@@ -51,6 +51,7 @@ def start(
     grace_ns: int,
     session_prefix: str,
     max_in_flight: int = 10_000,
+    shard: tuple[int, int] = (0, 1),
     keeper: Keeper | None = None,
     on_end: Callable[[], None] = lambda: None,
 ) -> "Engine":
@@ -66,13 +67,14 @@ def start(
         grace_ns: After the end of measure, what is in flight is cancelled.
         session_prefix: Makes session ids unique among all that a server ever sees.
         max_in_flight: A request that falls due beyond it is dropped.
+        shard: Drives part i of n of the schedule; its users stay with it.
         keeper: Gets the answers that are to be checked.
         on_end: Called once, when no row will follow.
     """
     engine = Engine(
         schedule, populations, clock, target, record, max_in_flight, keeper, on_end
     )
-    engine.arm(begin_ns, grace_ns, session_prefix)
+    engine.arm(starts(schedule, shard=shard), begin_ns, grace_ns, session_prefix)
     return engine
 
 
@@ -114,7 +116,7 @@ class Engine:
         self._keeper = keeper
         self._on_end = on_end
         self._prefix = ""
-        self._starts = starts(schedule)
+        self._starts: Iterator[Start] = iter(())
         self._next: Start | None = None
         self._live: set[Session] = set()
         self._seq = 0
@@ -124,8 +126,11 @@ class Engine:
         self._measured = False
         self._over = False
 
-    def arm(self, begin_ns: int, grace_ns: int, session_prefix: str) -> None:
+    def arm(
+        self, found: Iterator[Start], begin_ns: int, grace_ns: int, session_prefix: str
+    ) -> None:
         """Set the engine going; `start` calls it."""
+        self._starts = found
         self._prefix = session_prefix
         self._begin = begin_ns
         self._end = begin_ns + self._schedule.duration_ns

@@ -263,14 +263,19 @@ class Probes:
 
     A context manager, or use `close`; the file is opened by entering it.
 
+    Args:
+        directory: The cell's.
+        device: Of one worker of several, such as ``w1``: ``probes-w1.arrows``.
+
     Attributes:
         append: Takes ``(t_ns, source, device, name, value)``; never blocks or raises.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, device: str = "") -> None:
+        name = f"probes-{device}" if device else "probes"
         files = StreamFiles(
             lambda number: (
-                directory / f"probes{f'-{number:03d}' * bool(number)}.arrows"
+                directory / f"{name}{f'-{number:03d}' * bool(number)}.arrows"
             ),
             _probe_schema(),
         )

@@ -21,6 +21,8 @@ TICK_NS = 5_000_000
 SECOND_NS = 1_000_000_000
 #: Mean gap between the random instants at which requests in flight are counted.
 FLIGHTS_NS = 20_000_000
+#: Devices, of workers, that read the host too.
+_OF_HOST = ("", "w0")
 
 
 class HostProbe:
@@ -37,6 +39,8 @@ class HostProbe:
         append: Takes a reading; must be fast.
         in_flight: Returns the requests in flight, of all populations together.
         seed: Of the instants; nothing else draws from it.
+        device: ``w0``, ``w1`` … of several workers; empty: there is one. The host is
+            read by the first alone.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class HostProbe:
         *,
         in_flight: Callable[[], int],
         seed: int,
+        device: str = "",
     ) -> None:
         self._clock = clock
         self._append = append
         self._in_flight = in_flight
-        self._gap = Random(f"{seed}/probes/in_flight").expovariate
+        self._gap = Random(f"{seed}/probes/in_flight{device}").expovariate
+        self._device = device
         self._due = self._second = self._end = 0
         self._gc_began = 0
 
@@ -80,7 +86,7 @@ class HostProbe:
 
     def _on_tick(self) -> None:
         now, due = self._clock.now(), self._due
-        self._append((now, "generator", "", "loop_lag_ns", float(now - due)))
+        self._append((now, "generator", self._device, "loop_lag_ns", float(now - due)))
         # What a stall swallowed is one lag, not many: the next tick is in the future.
         due += TICK_NS
         self._due = due if due > now else now + TICK_NS
@@ -93,16 +99,19 @@ class HostProbe:
     def _on_instant(self) -> None:
         now = self._clock.now()
         if now < self._end:
-            self._append((now, "engine", "", "in_flight", float(self._in_flight())))
+            count = float(self._in_flight())
+            self._append((now, "engine", self._device, "in_flight", count))
             # From now: as gaps have no memory, a stall only makes fewer instants.
             self._clock.at(now + self._to_next(), self._on_instant)
 
     def _on_second(self) -> None:
         now, append = self._clock.now(), self._append
-        append((now, "generator", "", "cpu_ns", float(cpu_ns())))
-        append((now, "generator", "", "polled_ns", float(self._clock.polled_ns)))
-        append((now, "host", "", "cpu_share", self._cpu_percent() / 100))
-        append((now, "host", "", "load1", os.getloadavg()[0]))
+        append((now, "generator", self._device, "cpu_ns", float(cpu_ns())))
+        polled = float(self._clock.polled_ns)
+        append((now, "generator", self._device, "polled_ns", polled))
+        if self._device in _OF_HOST:
+            append((now, "host", "", "cpu_share", self._cpu_percent() / 100))
+            append((now, "host", "", "load1", os.getloadavg()[0]))
         if self._second < self._end:
             self._second = min(self._second + SECOND_NS, self._end)
             self._clock.at(self._second, self._on_second)
@@ -113,4 +122,4 @@ class HostProbe:
             self._gc_began = now
         elif self._gc_began:
             pause = float(now - self._gc_began)
-            self._append((now, "generator", "", "gc_pause_ns", pause))
+            self._append((now, "generator", self._device, "gc_pause_ns", pause))
