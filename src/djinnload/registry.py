@@ -4,9 +4,10 @@ Listing imports no plugin. Two packages that claim one name are an error as soon
 name is used: neither wins by chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ __all__ = (
     "TARGETS",
     "WORKLOADS",
     "Entry",
+    "broken",
     "entries",
     "entry",
     "find",
@@ -90,6 +92,25 @@ def entry(group: str, name: str, *, path: str) -> Entry:
         reason = f"{kind} {name!r} is claimed by {who}, uninstall one of them"
         raise ScenarioError(path, reason)
     return claims[0]
+
+
+def broken(claim: Entry, among: Iterable[Entry]) -> str:
+    """Return why *claim* cannot be used, as far as no import is needed; else nothing.
+
+    Args:
+        claim: One of *among*.
+        among: All plugins of its group.
+    """
+    others = [e for e in among if e.name == claim.name and e != claim]
+    if others:
+        return f"{others[0].package} claims the name too, uninstall one of them"
+    module, _, name = claim.value.partition(":")
+    if not name:
+        return f"{claim.value!r} is no module:Class"
+    root = module.partition(".")[0]
+    if find_spec(root) is None:
+        return f"there is no module {root}"
+    return ""
 
 
 def find(group: str, name: str, *, path: str) -> type[Any]:

@@ -164,3 +164,38 @@ def format_ns(ns: float) -> str:
         if abs(ns) >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
+
+
+def text(value: object) -> str:
+    """Return a quantity as `parse` reads it, exactly: ``"1.5s"`` is ``"1500ms"``."""
+    if isinstance(value, Duration):
+        return _whole(value, _TIME, "ns")
+    if isinstance(value, Size):
+        return _whole(value, _SIZE, "B")
+    if isinstance(value, Hz):
+        return f"{float(value)!r}/s".replace(".0/s", "/s")
+    if isinstance(value, Bandwidth):
+        return f"{float(value)!r}B/s".replace(".0B/s", "B/s")
+    return f"{float(value):.15g}" if isinstance(value, Share) else str(value)
+
+
+def _whole(value: int, table: dict[str, int], least: str) -> str:
+    """Return *value* in the largest unit that divides it."""
+    fits = [(size, unit) for unit, size in table.items() if value % size == 0]
+    size, unit = max(fits) if value else (1, least)
+    return f"{value // size}{unit}"
+
+
+def pattern(kind: type) -> str:
+    """Return a regular expression of what `parse` takes for *kind*.
+
+    It is of the JSON Schema dialect (ECMA 262), and does not bound the number.
+    """
+    units = "|".join(map(re.escape, _UNITS[kind]))
+    number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+    return rf"^\s*{number}\s*(?:{units})\s*$"
+
+
+def example(kind: type) -> str:
+    """Return how quantities of *kind* are written, for people."""
+    return _EXAMPLE[kind]

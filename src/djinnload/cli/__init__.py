@@ -68,6 +68,7 @@ for _verb in (
     results.report,
     results.compare,
     plugins.workloads,
+    plugins.schema,
     catalogs.models,
 ):
     command.add_command(_verb)

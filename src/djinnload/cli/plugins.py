@@ -1,10 +1,14 @@
 """Plugins as scenario files see them: what there is, and what may be set."""
 
-from typing import Any
+import json
+from pathlib import Path
 
 import click
 
-__all__ = ("workloads",)
+from djinnload.cli.terminal import say_error
+from djinnload.errors import HostError
+
+__all__ = ("schema", "workloads")
 
 
 @click.command()
@@ -12,20 +16,38 @@ __all__ = ("workloads",)
 def workloads(*, name: str | None) -> None:
     """List workloads; with NAME, show one's options. The list imports no plugin."""
     from djinnload import registry
+    from djinnload.report import catalogs
 
     if name is None:
-        for entry in registry.entries(registry.WORKLOADS):
-            click.echo(f"{entry.name:16} {entry.package} {entry.version}")
+        entries = registry.entries(registry.WORKLOADS)
+        catalogs.show_entries([(e, registry.broken(e, entries)) for e in entries])
         return
     kind = registry.find(registry.WORKLOADS, name, path="workloads NAME")
-    click.echo((kind.__doc__ or name).strip().splitlines()[0])
-    _show_options(kind.Options)
+    click.echo((kind.__doc__ or name).strip().splitlines()[0].replace("``", "`"))
+    if unit := getattr(kind, "unit", ""):
+        click.echo(f"Counts {unit}.")
+    from djinnload.options import described
+
+    catalogs.show_options(described(kind.Options))
 
 
-def _show_options(options: Any) -> None:
-    import msgspec
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="A file; default: stdout.")
+def schema(*, out: Path | None) -> None:
+    """Print the JSON Schema of scenario files, for editors and other programs.
 
-    for field in msgspec.structs.fields(options):
-        kind = getattr(field.type, "__name__", str(field.type))
-        default = "required" if field.required else f"default {field.default!r}"
-        click.echo(f"  {field.encode_name:16} {kind}, {default}")
+    It holds the options of every plugin that is installed here.
+    """
+    from djinnload.json_schema import scenario_schema
+
+    found, wrong = scenario_schema()
+    for each in wrong:
+        say_error(f"left out: {each}")
+    encoded = json.dumps(found, indent=1, ensure_ascii=False)
+    if out is None:
+        click.echo(encoded)
+        return
+    try:
+        out.write_text(encoded + "\n", encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"cannot write the schema: {error}") from error

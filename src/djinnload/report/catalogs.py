@@ -1,0 +1,46 @@
+"""What can be named and set, in the terminal."""
+
+import sys
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from djinnload.options import Setting
+from djinnload.registry import Entry
+
+__all__ = ("show_entries", "show_options")
+
+
+def show_entries(found: Sequence[tuple[Entry, str]]) -> None:
+    """Print plugins, each with what is wrong with it, or nothing."""
+    table = _table("name", "package", "version")
+    for entry, wrong in found:
+        row = (entry.name, entry.package, entry.version)
+        table.add_row(*row, f"broken: {wrong}" if wrong else "")
+    _print(table)
+
+
+def show_options(settings: Sequence[Setting]) -> None:
+    """Print the options of a plugin as a scenario file takes them."""
+    table = _table("option", "type", "default")
+    for each in settings:
+        table.add_row(
+            each.name, each.type, each.default or "required", each.description
+        )
+    _print(table)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=name != "type", min_width=8)
+    table.add_column("")
+    return table
+
+
+def _print(table: Table) -> None:
+    # A pipe has no width to fit into: whole lines are easier to search.
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, markup=False, width=width).print(table)
