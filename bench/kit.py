@@ -1,0 +1,128 @@
+"""What all benchmarks share: the machine, medians, tables, results on disk."""
+
+import datetime as dt
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+HERE = Path(__file__).parent
+BUILD = HERE / "build"
+RESULTS = HERE / "results"
+#: With two cores or more the client has the last one and the server the one before.
+_CORES = sorted(os.sched_getaffinity(0))
+CLIENT_CORE = _CORES[-1]
+SERVER_CORE = _CORES[-2] if len(_CORES) > 1 else _CORES[-1]
+
+
+def machine() -> dict:
+    """Return what the figures depend on."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(_CORES),
+        "memory_GiB": round(
+            os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+        ),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "versions": {
+            name: _version(name)
+            for name in ("djinnload", "uvloop", "msgspec", "numpy", "pyarrow")
+        },
+        "commit": _commit(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def quiet(found: dict) -> bool:
+    """Return whether nothing else was running when the benchmark began."""
+    return found["load_before"] < 0.5 and found["cores"] > 1
+
+
+def save(what: str, figures: dict, about: dict, *, quick: bool = False) -> Path:
+    """Write *figures*, with the machine, as ``results/<what>-<date>.json``.
+
+    Quick runs, which no figure is quoted from, get a name of their own.
+    """
+    now = dt.datetime.now(dt.UTC)
+    document = {
+        "what": what,
+        "quick": quick,
+        "at": now.isoformat(timespec="seconds"),
+        "machine": about,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{what}{'-quick' * quick}-{now:%Y-%m-%d}.json"
+    text = json.dumps({**document, "quiet": quiet(about), "figures": figures}, indent=1)
+    path.write_text(text + "\n")
+    print(f"\nwritten to {os.path.relpath(path)}")
+    return path
+
+
+def show(title: str, head: list[str], rows: list[list]) -> None:
+    """Print a table: the first column left, the others right."""
+    cells = [head, *[[_text(each) for each in row] for row in rows]]
+    wide = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    print(f"\n{title}")
+    for row in cells:
+        rest = (f"{text:>{w}}" for text, w in zip(row[1:], wide[1:], strict=True))
+        print(f"  {row[0]:<{wide[0]}}  " + "  ".join(rest), flush=True)
+
+
+def _text(value) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def middle(values) -> float | None:
+    """Return the median of what was measured; None if nothing was."""
+    known = [each for each in values if each is not None]
+    return median(known) if known else None
+
+
+def ratio(ours, theirs) -> float | None:
+    """Return the median of the pairs' ratios: drift of the machine cancels."""
+    pairs = zip(ours, theirs, strict=True)
+    return middle([a / b if a is not None and b else None for a, b in pairs])
+
+
+def build(source: str) -> Path:
+    """Return the program of ``bench/<source>.c``, compiled if it is older."""
+    c, program = HERE / f"{source}.c", BUILD / source
+    if not program.exists() or program.stat().st_mtime < c.stat().st_mtime:
+        BUILD.mkdir(exist_ok=True)
+        argv = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, c]
+        subprocess.run(argv, check=True)
+    return program
+
+
+def missing(tool: str, how: str) -> None:
+    """Say that a peer is left out."""
+    print(f"{tool} is not here and is left out ({how})", file=sys.stderr)
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    argv = ["git", "-C", HERE, "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
