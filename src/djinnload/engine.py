@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from djinnload.errors import DjinnloadError, LocalProtocolError, PluginError
 from djinnload.sample import MEASURE, WARMUP, Row
-from djinnload.schedule import Closed, Population, Schedule, Start, drawn, pause, starts
+from djinnload.schedule import Closed, Population, Schedule, Start, following, starts
 from djinnload.session import Keeper, Session, ended
 from djinnload.spi import Call, CallbackTarget, Clock, Outcome, Reply, Request
 
@@ -106,6 +106,9 @@ class Engine:
         self.error: DjinnloadError | None = None
         self._schedule = schedule
         self._populations = populations
+        self._returning = [
+            isinstance(each, Closed) or each.returning > 0 for each in schedule.sources
+        ]
         self._seeds = [f"{schedule.seed}/input/{each.name}" for each in populations]
         self._now = clock.now
         self._at = clock.at
@@ -199,25 +202,24 @@ class Engine:
         else:
             self._live.discard(session)
             self._close(session, done=True)
-            if isinstance(self._schedule.sources[session.source], Closed):
+            if self._returning[session.source]:
                 self._next_of_user(session, now)
             if self._measured:
                 self._end_if_done()
 
     def _next_of_user(self, session: Session, done: int) -> None:
-        """Arm the next session of a closed user."""
-        schedule, source, user = self._schedule, session.source, session.user
-        index = session.index - 1 if session.index < 0 else session.index + 1
-        due = done + pause(schedule, source, user, index)
-        if not session.ok:
-            due = max(due, done + session.plan.retry_ns)
-        if due >= self._end:
-            return
-        if index < 0 and due >= self._begin:
-            index = 0
-        population = drawn(schedule, source, user, index)
-        found = Start(due - self._begin, source, population, user, index, {})
-        self._at(due, partial(self._on_user, found))
+        """Arm the next session of a user who comes back."""
+        found = following(
+            self._schedule,
+            session.source,
+            session.user,
+            session.index,
+            done_ns=done - self._begin,
+            retry_ns=0 if session.ok else session.plan.retry_ns,
+        )
+        if found is not None:
+            due = self._begin + found.offset_ns
+            self._at(due, partial(self._on_user, found))
 
     def _on_user(self, found: Start) -> None:
         if not self._over:

@@ -6,24 +6,18 @@ seed stream, so that the measured schedule never depends on the warm-up.
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from random import Random
 from typing import NamedTuple
 
 from msgspec import Struct
 
+from djinnload.scenarios.users import FOREVER, Level, first_stay, stays
 from djinnload.spi import Arrival, Reply, Request, Session
 
-__all__ = (
-    "Closed",
-    "Open",
-    "Population",
-    "Schedule",
-    "Start",
-    "drawn",
-    "pause",
-    "starts",
-)
+__all__ = ("Closed", "Open", "Population", "Schedule", "Start", "following", "starts")
+
+_Offsets = Iterator[tuple[int, Mapping[str, int]]]
 
 _NO_HINTS: Mapping[str, int] = {}
 
@@ -52,28 +46,52 @@ class Population(Struct, frozen=True):
 class Open(Struct, frozen=True):
     """Sessions of one population that start whatever the server does.
 
+    With *returning* it is partly open: who arrives is a user who, each time a session
+    is done, comes back for another with that probability, after a pause.
+
+    Source: Schroeder, Wierman, Harchol-Balter, "Open versus closed: a cautionary tale",
+    NSDI (2006).
+
     Attributes:
         population: Index into the populations.
         users: 0: one stream without users; n: n independent streams (``per = "user"``).
+        name: What its random numbers are drawn from; empty: its place in the schedule.
+        returning: Probability of coming back, 0 ≤ p < 1; not with *users*.
+        think: Draws the pause before that in ns; None: no pause.
     """
 
     population: int
     arrival: Arrival
     users: int = 0
+    name: str = ""
+    returning: float = 0.0
+    think: Callable[[Random], int] | None = None
 
 
 class Closed(Struct, frozen=True):
     """Users who each start the next session when the last is done and the pause over.
 
     Attributes:
+        users: The most at once.
         mix: (population index, weight); each session's population is drawn by weight.
             One entry for an ordinary closed population, several in calibration.
         think: Draws the pause between sessions in ns; None: no pause.
+        name: As of `Open`.
+        levels: How many are there when; empty: all, always. Who has to leave finishes
+            the session first.
+        stagger_ns: That those who come at one instant are spread over evenly.
     """
 
     users: int
     mix: tuple[tuple[int, float], ...]
     think: Callable[[Random], int] | None = None
+    name: str = ""
+    levels: tuple[Level, ...] = ()
+    stagger_ns: int = 0
+
+    def when(self) -> tuple[Level, ...]:
+        """Return *levels*, or the one that stands for all users, always."""
+        return self.levels or (Level(0, FOREVER, self.users, self.users),)
 
 
 class Schedule(Struct, frozen=True):
@@ -91,9 +109,14 @@ class Schedule(Struct, frozen=True):
 
 
 class Start(NamedTuple):
-    """One session start that does not wait for anything.
+    """One session start.
 
-    For a closed source: each user's first; the engine arms the later ones.
+    Attributes:
+        offset_ns: After the start of measure; negative in warm-up.
+        user: −1: of nobody. Who comes back has a number by arrival, from 0 on, in
+            warm-up from −2 downwards.
+        session: Number among those of its user, or of its source; −1 downwards in
+            warm-up, but from 0 on if its user is below −1.
     """
 
     offset_ns: int
@@ -105,7 +128,10 @@ class Start(NamedTuple):
 
 
 def starts(schedule: Schedule, *, shard: tuple[int, int] = (0, 1)) -> Iterator[Start]:
-    """Yield the starts of shard i of n, ordered by offset.
+    """Yield the starts of shard i of n that wait for nothing, ordered by offset.
+
+    Of each closed user that is the first; `following` has the later ones, in the same
+    shard.
 
     The union over all shards is the stream of shard (0, 1). Nothing is computed before
     it is asked for; memory is constant.
@@ -116,28 +142,77 @@ def starts(schedule: Schedule, *, shard: tuple[int, int] = (0, 1)) -> Iterator[S
     return islice(merged, mine, None, all_) if all_ > 1 else merged
 
 
-def drawn(schedule: Schedule, source: int, user: int, session: int) -> int:
-    """Return the population of a closed user's session, drawn by the mix's weights."""
-    mix = _closed(schedule, source).mix
-    if len(mix) == 1:
-        return mix[0][0]
-    rng = Random(f"{schedule.seed}/mix/{source}/{user}/{session}")
-    populations, weights = zip(*mix, strict=True)
-    found: int = rng.choices(populations, weights)[0]
-    return found
+def following(
+    schedule: Schedule,
+    source: int,
+    user: int,
+    session: int,
+    *,
+    done_ns: int,
+    retry_ns: int = 0,
+) -> Start | None:
+    """Return the next session of the user whose last one is done; None: no further one.
 
-
-def pause(schedule: Schedule, source: int, user: int, session: int) -> int:
-    """Return the ns that a closed user thinks before a session; 0 without thinking."""
-    think = _closed(schedule, source).think
-    if think is None:
-        return 0
-    return think(Random(f"{schedule.seed}/think/{source}/{user}/{session}"))
-
-
-def _closed(schedule: Schedule, source: int) -> Closed:
+    Args:
+        schedule: That both are of.
+        source: Index of the last session's source.
+        user: Of the last session.
+        session: Number of the last session.
+        done_ns: Its end, after the start of measure.
+        retry_ns: Least pause.
+    """
     found = schedule.sources[source]
-    assert isinstance(found, Closed)  # noqa: S101 - only closed users are asked for
+    number = session - 1 if session < 0 else session + 1
+    key = f"{found.name or source}/{user}/{number}"
+    if isinstance(found, Open) and not _returns(schedule, found, key):
+        return None
+    due = done_ns + max(_pause(schedule, found, key), retry_ns)
+    if isinstance(found, Closed):
+        due = _there(schedule, found, user, due)
+    if due >= schedule.duration_ns:
+        return None
+    number = 0 if number < 0 <= due else number
+    if isinstance(found, Open):
+        population = found.population
+    else:
+        population = _drawn(schedule, found, source, user, number)
+    return Start(due, source, population, user, number, _NO_HINTS)
+
+
+def _returns(schedule: Schedule, source: Open, key: str) -> bool:
+    if not source.returning:
+        return False
+    return Random(f"{schedule.seed}/return/{key}").random() < source.returning
+
+
+def _pause(schedule: Schedule, source: Open | Closed, key: str) -> int:
+    if source.think is None:
+        return 0
+    return source.think(Random(f"{schedule.seed}/think/{key}"))
+
+
+def _there(schedule: Schedule, source: Closed, user: int, due: int) -> int:
+    """Return when *user* is there, *due* or the first time after it, maybe FOREVER."""
+    if not source.levels:
+        return due
+    times = stays(
+        source.levels,
+        user,
+        lead_ns=schedule.warmup_ns,
+        stagger_ns=source.stagger_ns,
+    )
+    return next((max(due, begin) for begin, end in times if due < end), FOREVER)
+
+
+def _drawn(
+    schedule: Schedule, source: Closed, index: int, user: int, session: int
+) -> int:
+    """Return the population of a closed user's session, drawn by the mix's weights."""
+    if len(source.mix) == 1:
+        return source.mix[0][0]
+    rng = Random(f"{schedule.seed}/mix/{source.name or index}/{user}/{session}")
+    populations, weights = zip(*source.mix, strict=True)
+    found: int = rng.choices(populations, weights)[0]
     return found
 
 
@@ -159,27 +234,38 @@ def _merged(streams: Sequence[Iterator[Start]]) -> Iterator[Start]:
 
 
 def _first_of_users(schedule: Schedule, index: int, source: Closed) -> Iterator[Start]:
-    session = -1 if schedule.warmup_ns else 0
-    for user in range(source.users):
-        population = drawn(schedule, index, user, session)
-        yield Start(-schedule.warmup_ns, index, population, user, session, _NO_HINTS)
+    lead, levels = schedule.warmup_ns, source.when()
+    first = [
+        first_stay(levels, user, lead_ns=lead, stagger_ns=source.stagger_ns)
+        for user in range(source.users)
+    ]
+    came = sorted((at, user) for user, at in enumerate(first) if at is not None)
+    for offset, user in came:
+        if offset >= schedule.duration_ns:
+            return
+        session = -1 if offset < 0 else 0
+        population = _drawn(schedule, source, index, user, session)
+        yield Start(offset, index, population, user, session, _NO_HINTS)
 
 
 def _arrivals(
     schedule: Schedule, index: int, source: Open, user: int
 ) -> Iterator[Start]:
-    population = source.population
-    lead = schedule.warmup_ns
+    lead, end = schedule.warmup_ns, schedule.duration_ns
+    population, key = source.population, f"{source.name or index}/{user}"
+    returning = source.returning > 0
     if lead:
         # Numbers of its own: the measured sessions are the same whatever the warm-up.
-        rng = Random(f"{schedule.seed}/warmup/{index}/{user}")
-        for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
-            if offset >= lead:
-                break
-            yield Start(offset - lead, index, population, user, -1 - k, hints)
-    rng = Random(f"{schedule.seed}/arrivals/{index}/{user}")
-    end = schedule.duration_ns
-    for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
-        if offset >= end:
-            break
-        yield Start(offset, index, population, user, k, hints)
+        warmup = getattr(source.arrival, "warmup", source.arrival.offsets)
+        rng = Random(f"{schedule.seed}/warmup/{key}")
+        for k, (offset, hints) in enumerate(_until(lead, warmup(rng))):
+            who, number = (-2 - k, 0) if returning else (user, -1 - k)
+            yield Start(offset - lead, index, population, who, number, hints)
+    rng = Random(f"{schedule.seed}/arrivals/{key}")
+    for k, (offset, hints) in enumerate(_until(end, source.arrival.offsets(rng))):
+        who, number = (k, 0) if returning else (user, k)
+        yield Start(offset, index, population, who, number, hints)
+
+
+def _until(end: int, offsets: _Offsets) -> _Offsets:
+    return takewhile(lambda each: each[0] < end, offsets)

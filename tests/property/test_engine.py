@@ -1,11 +1,13 @@
 """Conservation over random plans: one row for each request that fell due."""
 
 from collections import Counter
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from djinnload import testing
+from djinnload.scenarios.users import Level, most
 from djinnload.schedule import Closed, Open, Schedule
 from djinnload.spi import Outcome, Reply, Request
 from djinnload.testing import Answer, ScriptedTarget, population, simulate
@@ -34,16 +36,36 @@ sources = st.lists(
         st.builds(lambda r: ("constant", r), st.integers(1, 120)),
         st.builds(lambda r: ("poisson", r), st.integers(1, 120)),
         st.builds(lambda n: ("closed", n), st.integers(1, 4)),
+        st.builds(
+            lambda counts: ("crowd", counts),
+            st.lists(
+                st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=3
+            ).filter(lambda counts: any(map(any, counts))),
+        ),
+        st.builds(lambda p: ("partly", p), st.floats(0.1, 0.9)),
     ),
     min_size=1,
     max_size=3,
 )
 
 
+def think(rng):
+    return rng.randrange(20 * MS)
+
+
 def made(index, source):
     kind, number = source
+    mix = ((index, 1.0),)
     if kind == "closed":
-        return Closed(number, ((index, 1.0),), lambda rng: rng.randrange(20 * MS))
+        return Closed(number, mix, think)
+    if kind == "crowd":
+        levels = tuple(
+            Level(70 * i * MS, 70 * (i + 1) * MS, low, high)
+            for i, (low, high) in enumerate(number)
+        )
+        return Closed(most(levels), mix, think, levels=levels, stagger_ns=30 * MS)
+    if kind == "partly":
+        return Open(index, testing.poisson(40), returning=number, think=think)
     return Open(index, getattr(testing, kind)(number))
 
 
@@ -60,13 +82,15 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
     sources, plan, script, warmup, grace, cap, interrupt
 ):
     """Whatever the target does, and whenever the run is interrupted."""
-    yielded, told, calls = Counter(), Counter(), 0
+    yielded, told, begun, calls = Counter(), Counter(), Counter(), 0
 
-    def session(described):
+    def said(population, described):
+        key = population, described.user, described.index
+        begun[key] += 1
         for fields in plan:
-            yielded[described.user, described.index] += 1
+            yielded[key] += 1
             _ = yield Request("m", {}, **fields)
-            told[described.user, described.index] += 1
+            told[key] += 1
 
     def answer(_):
         nonlocal calls
@@ -74,7 +98,8 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
         return script[calls % len(script)]
 
     populations = tuple(
-        population(f"p{i}", session, timeout_ns=60 * MS) for i in range(len(sources))
+        population(f"p{i}", partial(said, i), timeout_ns=60 * MS)
+        for i in range(len(sources))
     )
     schedule = Schedule(
         3, tuple(made(i, s) for i, s in enumerate(sources)), warmup, 200 * MS
@@ -100,6 +125,8 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
     # Each reply that was sent into a session is one row; no more, no fewer.
     assert len(rows) == sum(told.values()) <= sum(yielded.values())
     assert len({row["seq"] for row in rows}) == len(rows)
+    # No two sessions have the same number, whoever comes back.
+    assert set(begun.values()) <= {1}
     assert found.engine.in_flight == 0
     for row in rows:
         assert row["done_ns"] >= row["due_ns"] or row["outcome"] == "cancelled"
