@@ -2,16 +2,18 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from djinnload.clock import monotonic_ns
+from djinnload.sample import OUTCOMES
+from djinnload.spi import Outcome
 from djinnload.units import MS, SECOND
 
-__all__ = ("Live", "LiveCounts")
+__all__ = ("Live", "LiveCounts", "merged")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -19,6 +21,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 _PER_OCTAVE = 32
 _BUCKETS = 63 * _PER_OCTAVE
 _RATE_OVER_NS = 3 * SECOND
+_OK = OUTCOMES.index(Outcome.OK)
+_REFUSED = OUTCOMES.index(Outcome.REFUSED)
 #: n × (1 − q) ≥ 10, as everywhere.
 _ENOUGH = 10
 
@@ -43,6 +47,29 @@ class Live(Struct, frozen=True):
     p99_ms: float | None = None
 
 
+def merged(parts: Sequence[Live]) -> Live:
+    """Return how a population does in several workers together.
+
+    The counts are exact; a quantile is the mean of the workers' own, by their requests,
+    which is near as they all drive the same mix; None where a worker has too few.
+    """
+    return Live(
+        n=sum(each.n for each in parts),
+        errors=sum(each.errors for each in parts),
+        refused=sum(each.refused for each in parts),
+        rate_per_s=sum(each.rate_per_s for each in parts),
+        p50_ms=_mean([(each.p50_ms, each.n) for each in parts if each.n]),
+        p99_ms=_mean([(each.p99_ms, each.n) for each in parts if each.n]),
+    )
+
+
+def _mean(parts: Sequence[tuple[float | None, int]]) -> float | None:
+    known = [(value, n) for value, n in parts if value is not None]
+    if not known or len(known) < len(parts):
+        return None
+    return sum(value * n for value, n in known) / sum(n for _, n in known)
+
+
 class LiveCounts:
     """One population's counts; fed and read by the writer thread alone."""
 
@@ -51,17 +78,26 @@ class LiveCounts:
         self._buckets = np.zeros(_BUCKETS, np.int64)
         self._counted: deque[tuple[int, int]] = deque([(monotonic_ns(), 0)])
 
-    def add(
-        self, measured: Array, ok: Array, refused: Array, latency_ns: Array
-    ) -> None:
-        """Count requests; all bool, shape ``(n,)``, but *latency_ns*."""
+    def add(self, measured: Array, outcome: Array, latency_ns: Array) -> None:
+        """Count requests; all of shape ``(n,)``.
+
+        Args:
+            measured: Whether the request is of measure, bool.
+            outcome: Indices into `sample.OUTCOMES`.
+            latency_ns: done − due.
+        """
         self._all += len(measured)
-        self._n += int(measured.sum())
-        self._refused += int((measured & refused).sum())
-        self._errors += int((measured & ~ok & ~refused).sum())
-        shown = np.maximum(latency_ns[measured & ok], 1)
-        bucket = (np.log2(shown) * _PER_OCTAVE).astype(np.int64)
-        self._buckets += np.bincount(bucket, minlength=_BUCKETS)[:_BUCKETS]
+        ok = measured & (outcome == _OK)
+        n, n_ok = int(np.count_nonzero(measured)), int(np.count_nonzero(ok))
+        self._n += n
+        if n_ok != n:
+            refused = int(np.count_nonzero(measured & (outcome == _REFUSED)))
+            self._refused += refused
+            self._errors += n - n_ok - refused
+        shown = np.log2(np.maximum(latency_ns[ok], 1)) * _PER_OCTAVE
+        # Into the buckets that came: far fewer than there are.
+        bucket, counts = np.unique(shown.astype(np.int64), return_counts=True)
+        self._buckets[bucket] += counts
 
     def read(self) -> Live:
         """Return the counts as they are now."""

@@ -4,13 +4,14 @@ The engine appends plain tuples (0.1 µs); everything else happens in a writer t
 (`streams`). What is read back is documented in `reading`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 import numpy as np
 
+from djinnload.batches import Columns, SampleBatches, Words
 from djinnload.live import Live, LiveCounts
 from djinnload.reading import (
     read_checks,
@@ -20,7 +21,7 @@ from djinnload.reading import (
     write_checks,
     write_json,
 )
-from djinnload.sample import MEASURE, OUTCOMES, PHASES, ROW, Header, Row, schema
+from djinnload.sample import MEASURE, PHASES, Header, Row, schema
 from djinnload.streams import ROTATE_BYTES, Drain, StreamFiles
 
 if TYPE_CHECKING:
@@ -40,29 +41,6 @@ __all__ = (
 
 #: Replies that share an echo object are known by its identity, this many at a time.
 _IDENTITIES = 1024
-_NOTHING: Mapping[str, float] = {}
-#: Columns that are copied from the row as they are.
-_COPIED = (
-    "user",
-    "session",
-    "session_end",
-    "turn",
-    "seq",
-    "due_ns",
-    "ready_ns",
-    "sent_ns",
-    "first_ns",
-    "done_ns",
-    "error",
-    "units",
-    "bytes_sent",
-    "bytes_received",
-)
-_METRICS = {
-    "server_queue_ns": "queue_ns",
-    "server_exec_ns": "exec_ns",
-    "reused_tokens": "reused_tokens",
-}
 
 
 class Recorder:
@@ -83,7 +61,7 @@ class Recorder:
         self, directory: Path, header: Header, *, rotate_bytes: int = ROTATE_BYTES
     ) -> None:
         self._header = header
-        self._columns = _Columns(header)
+        self._batches = SampleBatches(header)
         self._echoes = _Echoes()
         self._counts = [LiveCounts() for _ in header.populations]
         self._live = {each.name: Live() for each in header.populations}
@@ -128,21 +106,25 @@ class Recorder:
         return self._echoes.counted()
 
     def _convert(self, rows: list[Row]) -> "pa.RecordBatch":
-        by = dict(zip(ROW, zip(*rows, strict=True), strict=True))
-        self._echoes.add(by["echo"])
-        self._count(by)
-        return self._columns.batch(by)
+        columns = self._batches.columns(rows)
+        if any(columns["echo"]):
+            self._echoes.add(columns["echo"])
+        self._count(columns)
+        return self._batches.batch(columns)
 
-    def _count(self, by: Mapping[str, tuple[Any, ...]]) -> None:
-        population = np.array(by["population"])
-        measured = np.array([phase == MEASURE for phase in by["phase"]])
-        ok = np.array([outcome == "ok" for outcome in by["outcome"]])
-        refused = np.array([outcome == "refused" for outcome in by["outcome"]])
-        latency = np.array(by["done_ns"], np.int64) - np.array(by["due_ns"], np.int64)
+    def _count(self, columns: Columns) -> None:
+        population = columns["population"]
+        measured = columns["phase"] == PHASES.index(MEASURE)
+        outcome, n = columns["outcome"], len(population)
+        done = np.fromiter(columns["done_ns"], np.int64, n)
+        latency = done - np.fromiter(columns["due_ns"], np.int64, n)
+        if len(self._counts) == 1:
+            self._counts[0].add(measured, outcome, latency)
+            return
         for number, counts in enumerate(self._counts):
             mine = population == number
             if mine.any():
-                counts.add(measured[mine], ok[mine], refused[mine], latency[mine])
+                counts.add(measured[mine], outcome[mine], latency[mine])
 
     def _publish(self) -> None:
         names = (each.name for each in self._header.populations)
@@ -150,80 +132,6 @@ class Recorder:
             name: counts.read()
             for name, counts in zip(names, self._counts, strict=True)
         }
-
-
-class _Words(dict[Any, int]):
-    """Codes of words, in order of first sight."""
-
-    def __missing__(self, word: Any) -> int:
-        self[word] = code = len(self)
-        return code
-
-
-class _Columns:
-    """Turns rows into a batch of `sample.schema`."""
-
-    def __init__(self, header: Header) -> None:
-        self._schema = schema()
-        each = header.populations
-        self._words = {
-            "step": _Words(),
-            "phase": _Words((word, i) for i, word in enumerate(PHASES)),
-            "outcome": _Words((str(word), i) for i, word in enumerate(OUTCOMES)),
-            "qos_class_resolved": _Words(),
-        }
-        self._fixed = {
-            name: getattr(header, name)
-            for name in ("cell", "point", "arm", "repeat", "worker", "provenance")
-        }
-        self._labels = {
-            "population": [labels.name for labels in each],
-            "workload": [labels.workload for labels in each],
-            "qos_class": [labels.qos_class for labels in each],
-        }
-        self._deadlines = [labels.deadline_ns for labels in each]
-
-    def batch(self, by: Mapping[str, tuple[Any, ...]]) -> "pa.RecordBatch":
-        import pyarrow as pa
-
-        made: dict[str, Any] = {name: by[name] for name in _COPIED}
-        metrics = [each or _NOTHING for each in by["metrics"]]
-        for column, key in _METRICS.items():
-            made[column] = [each.get(key) for each in metrics]
-        codes, n = by["population"], len(metrics)
-        made["deadline_ns"] = [self._deadlines[code] for code in codes]
-        for column, labels in self._labels.items():
-            made[column] = self._dictionary(codes, labels)
-        for column, words in self._words.items():
-            numbers = [words[word] for word in by[column]]
-            made[column] = self._dictionary(numbers, list(words))
-        for column, value in self._fixed.items():
-            made[column] = self._constant(value, n)
-        for column in ("output_hash", "verified"):
-            made[column] = pa.nulls(n, self._schema.field(column).type)
-        arrays = [
-            made[field.name]
-            if isinstance(made[field.name], pa.Array)
-            else pa.array(made[field.name], type=field.type)
-            for field in self._schema
-        ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
-
-    @staticmethod
-    def _dictionary(codes: Iterable[int], words: list[str]) -> "pa.Array":
-        import pyarrow as pa
-
-        return pa.DictionaryArray.from_arrays(
-            pa.array(codes, pa.int32()), pa.array(words, pa.string())
-        )
-
-    def _constant(self, value: str | int, n: int) -> "pa.Array":
-        import pyarrow as pa
-
-        zeros = np.zeros(n, np.int32)
-        if isinstance(value, int):
-            return pa.array(zeros + value)
-        return pa.DictionaryArray.from_arrays(zeros, pa.array([value], pa.string()))
 
 
 class _Echoes:
@@ -279,7 +187,7 @@ class Probes:
             ),
             _probe_schema(),
         )
-        self._words = _Words()
+        self._words = Words()
         self._drain = Drain(files, self._convert, name="djinnload-probes")
         self.append: Callable[[tuple[int, str, str, str, float]], None] = (
             self._drain.append
