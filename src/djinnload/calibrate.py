@@ -121,7 +121,7 @@ def weights(scenario: Scenario) -> tuple[tuple[int, float], ...]:
         ScenarioError: No rate is of capacity, so there is no mix.
     """
     found = tuple(
-        (i, part * (population.users or 1))
+        (i, part * (population.users if isinstance(population.users, int) else 1))
         for i, population in enumerate(scenario.populations)
         for part in [rates.part(population.arrival)]
         if part is not None

@@ -11,8 +11,10 @@ from djinnload.scenarios import rates
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.schema import Population as Declared
+from djinnload.scenarios.schema import UserRamp
 from djinnload.schedule import Population
 from djinnload.spi import Model, Outcome, Reply, Session
+from djinnload.units import format_ns
 
 __all__ = ("Description", "Expected", "describe")
 
@@ -24,7 +26,9 @@ class Expected(Struct, frozen=True):
     """What a population will do in one cell, as far as it can be said beforehand.
 
     Attributes:
-        loop: ``open`` or ``closed``.
+        loop: As of `Pace`.
+        users: The most at once; None: one stream without users.
+        load: What drives it, in words, such as ``8 users, closed loop``.
         rate: As in the scenario, such as ``0.2 of capacity × 1.1``; the process, such
             as ``trace``, if it has no single rate; empty if closed.
         sessions: Mean number due in measure; None if it depends on the server.
@@ -37,6 +41,7 @@ class Expected(Struct, frozen=True):
     qos_class: str
     loop: str
     users: int | None
+    load: str
     rate: str
     sessions: float | None
     requests: int | None
@@ -117,12 +122,32 @@ def _expected(
         qos_class=declared.qos_class,
         loop=pace.loop,
         users=pace.users,
+        load=_load(planned.cell.scenario, declared),
         rate=_rate(planned.cell.scenario, declared),
         sessions=None if offered is None else offered * seconds,
         requests=requests,
         nbytes=nbytes,
         objectives=declared.objectives,
     )
+
+
+def _load(scenario: Scenario, declared: Declared) -> str:
+    if declared.arrival is None:
+        stagger = declared.stagger
+        late = f", starts spread over {format_ns(stagger)}" if stagger else ""
+        return f"{_users(declared)}, closed loop{late}"
+    back = declared.return_probability
+    return _rate(scenario, declared) + (f", back with {back:.3g}" if back else "")
+
+
+def _users(declared: Declared) -> str:
+    users = declared.users
+    if isinstance(users, UserRamp):
+        return f"{users.start} to {users.end} users over {format_ns(users.over)}"
+    if isinstance(users, tuple):
+        stages = (f"{each.users} for {format_ns(each.time)}" for each in users)
+        return f"users: {' then '.join(stages)}"
+    return f"{users} users"
 
 
 def _rate(scenario: Scenario, declared: Declared) -> str:

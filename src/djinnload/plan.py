@@ -20,6 +20,7 @@ from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.schema import Population as Declared
 from djinnload.scenarios.thinking import pause
+from djinnload.scenarios.users import levels, most
 from djinnload.schedule import Closed, Open, Population, Schedule
 from djinnload.spi import Arrival, Model, Workload
 from djinnload.verify import WorkloadRecipe
@@ -31,21 +32,26 @@ _WHOLE_CELL = ("gpu_util",)
 _TIMED_OUT = ("latency", "service", "request_latency", "ttft", "tpot")
 
 
-class Pace(Struct, frozen=True):
+class Pace(Struct, frozen=True, kw_only=True):
     """How the sessions of a population come, for manifests and rules of health.
 
     Attributes:
-        loop: ``open`` or ``closed``.
-        users: None: one stream without users.
-        think: Whether closed users pause.
+        loop: ``open``, ``partly-open`` or ``closed``.
+        users: The most at once; None: one stream without users.
+        varies: Whether the number of closed users changes, as the scenario says.
+        think: Whether users pause between sessions.
+        return_probability: Of a partly-open population's user, after each session.
         random: Whether gaps between starts are drawn; False for an even pace.
         unit: Of the workload's ``Request.units``.
-        offered_per_s: Sessions/s expected in measure; None if the server decides.
+        offered_per_s: Sessions/s expected in measure; if partly open, once as many
+            leave as arrive; None if the server decides.
     """
 
     loop: str
     users: int | None
+    varies: bool = False
     think: bool
+    return_probability: float = 0.0
     random: bool
     unit: str
     offered_per_s: float | None
@@ -210,24 +216,38 @@ class _Part:
         )
 
     def source(self) -> Open | Closed:
-        users = self._declared.users or 0
+        declared, name = self._declared, self.name
+        users, wanted = declared.users, declared.think
+        think = pause(wanted) if wanted is not None else None
         if self._arrival is not None:
-            return Open(self._index, self._arrival, users)
-        think = self._declared.think
-        mix = ((self._index, 1.0),)
-        return Closed(users, mix, pause(think) if think is not None else None)
+            streams = users if isinstance(users, int) else 0
+            returning = declared.return_probability or 0.0
+            return Open(self._index, self._arrival, streams, name, returning, think)
+        mix, stagger = ((self._index, 1.0),), declared.stagger or 0
+        if isinstance(users, int):
+            return Closed(users, mix, think, name, stagger_ns=stagger)
+        over_time = levels(users or ())
+        return Closed(most(over_time), mix, think, name, over_time, stagger)
 
     def pace(self) -> Pace:
-        declared, arrival = self._declared, self._arrival
-        unit = str(getattr(self.built.workload, "unit", "units"))
-        if arrival is None:
-            think = declared.think is not None
-            return Pace("closed", declared.users, think, True, unit, None)  # noqa: FBT003
-        offered = self._expected(arrival) * (declared.users or 1)
+        declared, arrival, source = self._declared, self._arrival, self.source()
+        closed = isinstance(source, Closed)
+        returning = 0.0 if isinstance(source, Closed) else source.returning
+        offered = None
+        if arrival is not None:
+            offered = self._expected(arrival) * (source.users or 1) / (1 - returning)
         # An arrival process may say that it draws nothing; ours that does is this one.
         even = (declared.arrival or {}).get("process") == "constant"
-        drawn = bool(getattr(arrival, "random", not even))
-        return Pace("open", declared.users, False, drawn, unit, offered)  # noqa: FBT003
+        return Pace(
+            loop="closed" if closed else "partly-open" if returning else "open",
+            users=source.users or None,
+            varies=isinstance(source, Closed) and source.levels != (),
+            think=declared.think is not None,
+            return_probability=returning,
+            random=closed or bool(getattr(arrival, "random", not even)),
+            unit=str(getattr(self.built.workload, "unit", "units")),
+            offered_per_s=offered,
+        )
 
     def _expected(self, arrival: Arrival) -> float:
         """Return the sessions/s of one stream, mean over measure."""

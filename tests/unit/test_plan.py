@@ -17,6 +17,7 @@ from djinnload.plan import Workshop, plan
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import load, loads
 from djinnload.scenarios.thinking import pause
+from djinnload.scenarios.users import FOREVER
 from djinnload.schedule import Closed, Open
 from djinnload.spi import Request, Tensor
 from djinnload.units import Duration, Hz
@@ -179,6 +180,38 @@ def test_populations_and_sources():
     assert isinstance(loop, Closed)
     assert (loop.users, loop.mix) == (2, ((2, 1.0),))
     assert loop.think is not None
+
+
+def test_users_over_time_and_users_who_come_back():
+    """Each becomes a source, and tells manifest and rules what it is."""
+    found = planned(
+        {
+            "population.closed.users": {"start": 1, "end": 64, "over": "6s"},
+            "population.closed.stagger": "2s",
+            "population.rt.return_probability": "75%",
+            "population.rt.think": {"distribution": "constant", "mean": "3ms"},
+        },
+    )
+    partly, _, crowd = found.schedule.sources
+    assert (partly.returning, partly.name, partly.think(None)) == (0.75, "rt", 3 * MS)
+    assert (crowd.users, crowd.stagger_ns, crowd.name) == (64, 2 * SECOND, "closed")
+    assert crowd.levels == (
+        (0, 6 * SECOND, 1, 64),
+        (6 * SECOND, FOREVER, 64, 64),
+    )
+    paces = found.paces
+    assert [pace.loop for pace in paces.values()] == ["partly-open", "open", "closed"]
+    # 20 users a second, of 4 sessions each.
+    assert (paces["rt"].offered_per_s, paces["rt"].return_probability) == (80, 0.75)
+    assert (paces["closed"].users, paces["closed"].varies) == (64, True)
+    assert (paces["many"].users, paces["many"].varies) == (4, False)
+
+
+def test_stages_of_users():
+    stages = [{"users": 3, "time": "2s"}, {"users": 9, "time": "1s"}]
+    (*_, crowd) = planned({"population.closed.users": stages}).schedule.sources
+    assert crowd.users == 9
+    assert crowd.levels == ((0, 2 * SECOND, 3, 3), (2 * SECOND, 3 * SECOND, 9, 9))
 
 
 def test_times_and_limits():
@@ -354,7 +387,27 @@ def test_describe():
     assert (many.sessions, many.users) == (120.0, 4)
     assert (closed.loop, closed.sessions, closed.rate) == ("closed", None, "")
     assert found.populations["b"][2].users == 5
+    assert [each.load for each in found.populations["b"]] == [
+        "20/s",
+        "3/s",
+        "5 users, closed loop",
+    ]
     assert [model.name for model in found.models] == ["gpt2-tiny"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "load"),
+    [
+        ({"closed.users": {"start": 1, "end": 64, "over": "60s"}}, "1 to 64 users over 60 s, closed loop"),
+        ({"closed.users": [{"users": 4, "time": "30s"}, {"users": 0, "time": "500ms"}]}, "users: 4 for 30 s then 0 for 500 ms, closed loop"),
+        ({"closed.users": 8, "closed.stagger": "2s"}, "8 users, closed loop, starts spread over 2 s"),
+        ({"rt.return_probability": 0.25}, "20/s, back with 0.25"),
+    ],
+)  # fmt: skip
+def test_describe_says_what_drives_a_population(changes, load):
+    changes = {f"population.{key}": value for key, value in changes.items()}
+    found = describe(loads(BASE).replace(changes), ["a"]).populations["a"]
+    assert load in {each.load for each in found}
 
 
 def test_describe_keeps_rates_symbolic():

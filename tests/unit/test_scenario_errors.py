@@ -207,7 +207,7 @@ WRONG = [
     (
         {"population.rt.think": {"distribution": "constant", "mean": "1s"}},
         f"{RT}.think",
-        "only closed populations think",
+        "only users who come back think",
     ),
     (
         {"population.closed.think": {"distribution": "constant", "mean": "0s"}},
@@ -284,6 +284,83 @@ WRONG = [
         {"arm.fcfs.set": {"targt.use": "x"}},
         f'{FCFS}.set."targt.use"',
         "did you mean 'target'?",
+    ),
+    ({"population.closed.users": 0}, f"{CLOSED}.users", "must be a whole number >= 1"),
+    ({"population.closed.users": "8"}, f"{CLOSED}.users", "must be a whole number or"),
+    ({"population.closed.users": []}, f"{CLOSED}.users", "must be a list of length"),
+    (
+        {"population.closed.users": {"start": 1, "end": 9}},
+        f"{CLOSED}.users.over",
+        "is missing",
+    ),
+    (
+        {"population.closed.users": {"from": 1, "over": "9s"}},
+        f"{CLOSED}.users.from",
+        "unknown key (there is: end, over, start)",
+    ),
+    (
+        {"population.closed.users": {"end": 9, "over": "0s"}},
+        f"{CLOSED}.users.over",
+        "greater than 0",
+    ),
+    (
+        {"population.closed.users": {"over": "9s"}},
+        f"{CLOSED}.users",
+        "give at least one user",
+    ),
+    (
+        {"population.closed.users": [{"users": 2, "time": "1s"}, {"users": 3}]},
+        f"{CLOSED}.users[1].time",
+        "is missing",
+    ),
+    (
+        {"population.closed.users": [{"users": 2, "time": "0s"}]},
+        f"{CLOSED}.users[0].time",
+        "greater than 0",
+    ),
+    (
+        {"population.closed.users": [{"users": 0, "time": "1s"}]},
+        f"{CLOSED}.users",
+        "no stage has a user",
+    ),
+    (
+        {"population.closed.users": [{"users": -1, "time": "1s"}]},
+        f"{CLOSED}.users[0].users",
+        ">= 0",
+    ),
+    ({"population.rt.stagger": "1s"}, f"{RT}.stagger", "only closed populations"),
+    ({"population.closed.stagger": "1h"}, f"{CLOSED}.stagger", "scenario.duration"),
+    (
+        {"population.closed.return_probability": 0.5},
+        f"{CLOSED}.return_probability",
+        "always come back",
+    ),
+    (
+        {"population.rt.return_probability": "100%"},
+        f"{RT}.return_probability",
+        "less than 1",
+    ),
+    (
+        {"population.rt.return_probability": 0},
+        f"{RT}.return_probability",
+        "greater than 0",
+    ),
+    (
+        {
+            "population.rt.users": 3,
+            "population.rt.arrival.per": "user",
+            "population.rt.return_probability": 0.5,
+        },
+        f"{RT}.return_probability",
+        "has users already",
+    ),
+    (
+        {
+            "population.rt.users": {"end": 3, "over": "1s"},
+            "population.rt.arrival.per": "user",
+        },
+        f"{RT}.users",
+        "is no plain number",
     ),
     ({"arm.fcfs.set": {"": 1}}, f'{FCFS}.set.""', "no arm can change that"),
     (

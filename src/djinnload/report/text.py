@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from djinnload.describe import Description, Expected
+from djinnload.objective import parse_measure
 from djinnload.report.amounts import amount, interval, number, percent, percentile
 
 __all__ = ("render", "show", "show_decision", "show_plan")
@@ -323,9 +324,8 @@ def show_plan(plan: Description) -> None:
 
 
 def _expected(each: Expected) -> tuple[str, ...]:
-    load = each.rate or f"{each.users} users, closed loop"
     sessions = "by capacity" if each.sessions is None else number(each.sessions)
     requests = "–" if each.requests is None else f"{each.requests} a session"
     if each.nbytes is not None:
         requests += f", {each.nbytes:,} bytes in"
-    return each.name, each.qos_class, each.workload, load, sessions, requests
+    return each.name, each.qos_class, each.workload, each.load, sessions, requests

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
 from djinnload.scenarios import rates
-from djinnload.scenarios.schema import Arm, Document, Population, Uniform
+from djinnload.scenarios.schema import (
+    Arm,
+    Document,
+    Population,
+    Run,
+    Uniform,
+    UserRamp,
+)
 
 __all__ = ("Problem", "problems")
 
@@ -18,7 +25,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _server(document)
     yield from _twice(document.populations, "population")
     for i, population in enumerate(document.populations):
-        for key, reason in _population(population):
+        for key, reason in _population(population, document.scenario):
             yield f"$.population[{i}].{key}", reason
     yield from _twice(document.arms, "arm")
     yield from _arm_names(document)
@@ -52,8 +59,11 @@ def _twice(named: Sequence[Population | Arm], kind: str) -> Iterator[Problem]:
             yield f"$.{kind}[{i}].name", reason
 
 
-def _population(population: Population) -> Iterator[Problem]:
+def _population(population: Population, run: Run) -> Iterator[Problem]:
     yield from _pace(population)
+    yield from _crowd(population.users)
+    yield from _stagger(population, run)
+    yield from _return(population)
     yield from _limits(population)
     yield from _think(population)
     use = population.workload.get("use")
@@ -79,10 +89,52 @@ def _pace(population: Population) -> Iterator[Problem]:
             "gives each a stream of its own; leave arrival out for a closed one"
         )
         yield "users", reason
-    elif per == "user" and users is None:
-        yield "users", 'is missing, arrival.per = "user" needs it'
+    elif per == "user" and not isinstance(users, int):
+        what = "is missing" if users is None else "is no plain number"
+        yield "users", f'{what}, arrival.per = "user" needs one, such as users = 8'
     for below, reason in rates.rates(arrival):
         yield f"arrival{below}", reason
+
+
+def _crowd(users: object) -> Iterator[Problem]:
+    if isinstance(users, UserRamp):
+        if not users.over:
+            yield "users.over", "must be greater than 0, such as 60s"
+        if not users.start and not users.end:
+            yield "users", "start and end are both 0, give at least one user"
+    elif isinstance(users, tuple):
+        for i, stage in enumerate(users):
+            if not stage.time:
+                yield f"users[{i}].time", "must be greater than 0, such as 30s"
+        if not any(stage.users for stage in users):
+            yield "users", "no stage has a user, give at least one"
+
+
+def _stagger(population: Population, run: Run) -> Iterator[Problem]:
+    if population.stagger is None:
+        return
+    if population.arrival is not None:
+        yield "stagger", "only closed populations start together, leave it out"
+    elif population.stagger >= run.duration:
+        yield (
+            "stagger",
+            "must be shorter than scenario.duration, or not all would start",
+        )
+
+
+def _return(population: Population) -> Iterator[Problem]:
+    probability, arrival = population.return_probability, population.arrival
+    if probability is None:
+        return
+    if arrival is None:
+        reason = "users of a closed population always come back, leave it out"
+        yield "return_probability", reason
+    elif arrival.get("per") is not None:
+        reason = 'arrival.per = "user" has users already, leave one of the two out'
+        yield "return_probability", reason
+    elif not 0 < probability < 1:
+        reason = "must be greater than 0 and less than 1, such as 70%, or left out"
+        yield "return_probability", reason
 
 
 def _limits(population: Population) -> Iterator[Problem]:
@@ -101,8 +153,8 @@ def _think(population: Population) -> Iterator[Problem]:
     think = population.think
     if think is None:
         return
-    if population.arrival is not None:
-        reason = "only closed populations think, leave think or arrival out"
+    if population.arrival is not None and population.return_probability is None:
+        reason = "only users who come back think, give return_probability or no think"
         yield "think", reason
     if isinstance(think, Uniform):
         if think.low > think.high:

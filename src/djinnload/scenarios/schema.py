@@ -28,6 +28,8 @@ __all__ = (
     "Target",
     "Think",
     "Uniform",
+    "UserRamp",
+    "UserStage",
     "Verify",
 )
 
@@ -155,7 +157,7 @@ class Target(Config, frozen=True, kw_only=True):
 
 
 class Think(Config, frozen=True, kw_only=True, tag_field="distribution"):
-    """Pause of a closed user between two sessions; one kind a distribution."""
+    """Pause of a user between two sessions; one kind a distribution."""
 
 
 class Constant(Think, frozen=True, kw_only=True, tag="constant"):
@@ -184,6 +186,28 @@ class Lognormal(Think, frozen=True, kw_only=True, tag="lognormal"):
     sigma: Annotated[float, Meta(gt=0, le=5)] = 1.0
 
 
+UserCount = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class UserRamp(Config, frozen=True, kw_only=True):
+    """``users``: from *start* to *end* in equal steps over *over* ns, then *end*."""
+
+    start: UserCount = 0
+    end: UserCount = 0
+    over: Duration
+
+
+class UserStage(Config, frozen=True, kw_only=True):
+    """One of a list of ``users``: that many for *time* ns; nobody after the last."""
+
+    users: UserCount
+    time: Duration
+
+
+Users = Annotated[int, Meta(ge=1, le=1_000_000)]
+Stages = Annotated[tuple[UserStage, ...], Meta(min_length=1)]
+
+
 class Population(Config, frozen=True, kw_only=True):
     """``[[population]]``: users of one kind.
 
@@ -192,7 +216,9 @@ class Population(Config, frozen=True, kw_only=True):
         timeout: ns from due; then we give up.
         arrival: Open: ``process``, that process's options, ``per = "user"``.
         users: Closed, alone; with *arrival*: that many independent streams.
-        think: Pause of a closed user; None: none.
+        stagger: ns that closed users who come together are spread over; None: 0.
+        return_probability: Of an arrival's user, after each session; None: none comes.
+        think: Pause of a user between two sessions; None: none.
         retry: Least ns of pause after a session that was not ok.
         workload: ``use``, and that workload's options.
     """
@@ -202,7 +228,9 @@ class Population(Config, frozen=True, kw_only=True):
     deadline: Duration | None = None
     timeout: Duration = Duration(60 * SECOND)
     arrival: dict[str, Any] | None = None
-    users: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    users: Users | UserRamp | Stages | None = None
+    stagger: Duration | None = None
+    return_probability: Share | None = None
     think: Constant | Exponential | Uniform | Lognormal | None = None
     retry: Duration = Duration(SECOND // 10)
     workload: dict[str, Any]

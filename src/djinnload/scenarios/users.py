@@ -5,9 +5,12 @@ Times are ns after the start of measure.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-__all__ = ("FOREVER", "Level", "first_stay", "most", "stays")
+from djinnload.scenarios.schema import UserRamp, UserStage
+
+__all__ = ("FOREVER", "Level", "first_stay", "levels", "most", "stays")
 
 #: ns after every end.
 FOREVER = 1 << 62
@@ -28,6 +31,18 @@ class Level(NamedTuple):
     end_ns: int
     low: int
     high: int
+
+
+def levels(users: UserRamp | Sequence[UserStage]) -> tuple[Level, ...]:
+    """Return what ``users`` says, if it is more than a number."""
+    if isinstance(users, UserRamp):
+        low, high, over = users.start, users.end, int(users.over)
+        return Level(0, over, low, high), Level(over, FOREVER, high, high)
+    times = pairwise(accumulate((int(stage.time) for stage in users), initial=0))
+    return tuple(
+        Level(begin, end, stage.users, stage.users)
+        for (begin, end), stage in zip(times, users, strict=True)
+    )
 
 
 def most(levels: Iterable[Level]) -> int:
