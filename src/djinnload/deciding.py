@@ -46,17 +46,18 @@ def decide(
     repeats: Sequence[PopulationSamples],
     *,
     probe: Sequence[Array] | None = None,
+    confidence: float = CONFIDENCE,
 ) -> Decision:
     """Decide as `objective.decide` documents."""
     if objective.measure.counted:
-        return _by_counting(objective, repeats)
+        return _by_counting(objective, repeats, confidence)
     every = list(_every(objective.measure, repeats, probe))
     if not sum(map(len, every)):
         return _decision(objective, None, None, 0, 0.0, reason="nothing was measured")
     if objective.measure.stat == "max":
         return _by_value(objective, float(np.concatenate(every).max()), every)
     turns = sum(len(samples.turns.due_ns) for samples in repeats)
-    return _by_mean(objective, every, turns)
+    return _by_mean(objective, every, turns, confidence)
 
 
 def series(measure: Measure, samples: PopulationSamples) -> Array:
@@ -137,7 +138,7 @@ def _elapsed(times: Array, at: Array) -> Array:
 
 
 def _by_counting(
-    objective: Objective, repeats: Sequence[PopulationSamples]
+    objective: Objective, repeats: Sequence[PopulationSamples], confidence: float
 ) -> Decision:
     every = [series(objective.measure, samples) for samples in repeats]
     tallies = [_tally(objective, *two) for two in zip(repeats, every, strict=True)]
@@ -145,8 +146,8 @@ def _by_counting(
     n_eff, x = sum(t.n_eff for t in tallies), sum(t.effective for t in tallies)
     limit = _limit(objective)
     value = point(objective.measure, np.concatenate(every)) if n else None
-    met = _counted(x, n_eff, limit)
-    needed = _more(x, n_eff, n, limit) if met is None else None
+    met = _counted(x, n_eff, limit, confidence)
+    needed = _more(x, n_eff, n, limit, confidence) if met is None else None
     which = "late or failed" if objective.measure.stat == "rate" else "not ok or over"
     side = which if objective.op == "<=" else "not beyond"
     reason = (
@@ -187,29 +188,32 @@ def _finite(values: Array, bound: float) -> Array:
     return np.where(finite, values, most)
 
 
-def _counted(x: float, n_eff: float, limit: float) -> bool | None:
+def _counted(x: float, n_eff: float, limit: float, confidence: float) -> bool | None:
     if n_eff <= 0:
         return None
-    if stats.clopper_pearson_upper(x, n_eff, CONFIDENCE) <= limit:
+    if stats.clopper_pearson_upper(x, n_eff, confidence) <= limit:
         return True
-    return False if stats.clopper_pearson_lower(x, n_eff, CONFIDENCE) > limit else None
+    return False if stats.clopper_pearson_lower(x, n_eff, confidence) > limit else None
 
 
-def _more(x: float, n_eff: float, n: int, limit: float) -> int | None:
+def _more(
+    x: float, n_eff: float, n: int, limit: float, confidence: float
+) -> int | None:
     """Return about how many more turns decide, if all goes on as it went."""
     if n_eff <= 0:
         if limit >= 1:
             return 1
-        return math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-limit))
+        return math.ceil(math.log1p(-confidence) / math.log1p(-limit))
     high = 2.0
-    while _counted(high * x, high * n_eff, limit) is None:
+    while _counted(high * x, high * n_eff, limit, confidence) is None:
         high *= 2
         if high > _MOST:
             return None
     low = high / 2
     for _ in range(30):
         middle = (low + high) / 2
-        decided = _counted(middle * x, middle * n_eff, limit) is not None
+        at = (middle * x, middle * n_eff)
+        decided = _counted(*at, limit, confidence) is not None
         low, high = (low, middle) if decided else (middle, high)
     return max(1, math.ceil((high - 1) * n - 1e-6))
 
@@ -222,7 +226,9 @@ def _by_value(objective: Objective, value: float, every: Sequence[Array]) -> Dec
     return _decision(objective, value, met, n, float(n), reason=reason)
 
 
-def _by_mean(objective: Objective, every: Sequence[Array], n: int) -> Decision:
+def _by_mean(
+    objective: Objective, every: Sequence[Array], n: int, confidence: float
+) -> Decision:
     if not all(np.isfinite(values).all() for values in every):
         # One turn that is not ok: no load that is refused can improve a mean.
         return _by_value(objective, math.inf, every)
@@ -232,7 +238,8 @@ def _by_mean(objective: Objective, every: Sequence[Array], n: int) -> Decision:
         reason = "there are fewer than 5 repeats and fewer than 20 blocks"
         return _decision(objective, value, None, n, float(k), reason=reason)
     gap = abs(objective.bound - value)
-    margin = float(special.stdtrit(k - 1, CONFIDENCE) * np.std(units, ddof=1) / k**0.5)
+    t = float(special.stdtrit(k - 1, confidence))
+    margin = t * float(np.std(units, ddof=1)) / k**0.5
     right = (
         value <= objective.bound if objective.op == "<=" else value >= objective.bound
     )

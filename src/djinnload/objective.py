@@ -284,6 +284,7 @@ def decide(
     repeats: "Sequence[PopulationSamples]",
     *,
     probe: "Sequence[Array] | None" = None,
+    confidence: float = 0.95,
 ) -> Decision:
     """Decide *objective* from all *repeats* of one population at one arm and point.
 
@@ -291,13 +292,14 @@ def decide(
         objective: From `parse`.
         repeats: One a cell; one alone gives that cell's information.
         probe: For ``gpu_util`` only: its samples (share 0 to 1) a repeat.
+        confidence: One-sided, of either answer; more where many are asked for.
 
     Returns:
         Never raises for lack of data: ``met`` is None and ``reason`` says why.
     """
     from djinnload import deciding
 
-    return deciding.decide(objective, repeats, probe=probe)
+    return deciding.decide(objective, repeats, probe=probe, confidence=confidence)
 
 
 def undecided(judged: Iterable[Judged]) -> tuple[Finding, ...]:

@@ -122,6 +122,27 @@ def test_a_percentile_passes_from_a_known_number_of_turns(percentile, n):
     assert "about 1 more turns needed" in short.reason
 
 
+@pytest.mark.parametrize(("confidence", "n"), [(0.95, 59), (0.999, 135)])
+def test_more_confidence_takes_more_turns(confidence, n):
+    wanted = parse("p95(latency) <= 80ms")
+    met = [
+        decide(wanted, [samples(np.full(each, 10.0))], confidence=confidence).met
+        for each in (n - 1, n)
+    ]
+    assert met == [None, True]
+    needed = decide(
+        wanted, [samples(np.full(n - 1, 10.0))], confidence=confidence
+    ).needed
+    assert needed == 1
+
+
+def test_more_confidence_widens_a_mean_s_interval():
+    repeats = [samples(noise(50, seed)) for seed in range(5)]
+    wanted = parse("mean(latency) <= 10.3ms")
+    assert decide(wanted, repeats).met is True
+    assert decide(wanted, repeats, confidence=0.999_99).met is None
+
+
 def test_repeats_are_summed():
     bound = parse("p95(latency) <= 80ms")
     decision = decide(bound, [samples(np.full(30, 10.0)), samples(np.full(29, 10.0))])
