@@ -1,0 +1,19 @@
+"""Locust's fast client. PACE: requests a second of each user; unset: no wait."""
+
+import os
+
+from locust import FastHttpUser, constant_throughput, task
+
+PACE = float(os.environ.get("PACE", "0"))
+
+
+class Poster(FastHttpUser):
+    """Posts 64 bytes and reads 64."""
+
+    host = f"http://127.0.0.1:{os.environ['PORT']}"
+    wait_time = constant_throughput(PACE) if PACE else lambda _: 0
+    network_timeout = connection_timeout = 60.0
+
+    @task
+    def post(self):
+        self.client.post("/", data=bytes(64))
