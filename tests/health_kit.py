@@ -51,6 +51,7 @@ def population(
         "ready_ns": due.astype(float),
         "sent_ns": due + lateness,
         "done_ns": done,
+        "units": np.ones(n),
         "turn": np.zeros(n, int),
         "session": np.arange(n),
         "user": np.zeros(n, int),

@@ -16,9 +16,11 @@ CODES = (
     "LITTLE",
     "LOOP_STALL",
     "NOT_STEADY",
+    "NO_ANSWERS",
     "NO_CONTENTION",
     "UNDECIDED",
     "UNDELIVERED",
+    "UNEQUAL",
     "UNPROVEN",
     "WRONG",
 )

@@ -3,11 +3,11 @@
 The thresholds are those of design.md section 12. A rule that does not apply to a cell
 is listed with why; one that found the cell unfit gives a void `Finding` whose message
 says what was seen and what to do. What the generator did is judged in
-`health_generator`, the load that came of it in `health_load`, all cells together in
-`health_run`.
+`health_generator`, the load that came of it in `health_load`, the answers in
+`health_answers`, all cells together in `health_run`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, structs
 
-from djinnload import deciding, health_load, objective, stats
-from djinnload.findings import Finding, Found, accept, note, void
+from djinnload import health_answers, health_load, objective
+from djinnload.findings import Finding, Found, accept, void
 from djinnload.health_generator import cpu, loop_stall
 from djinnload.health_run import (
     calibration,
@@ -57,15 +57,15 @@ class CellEvidence(Struct, frozen=True):
         probes: Rows ``t_ns, source, device, name, value``; None: none were kept.
         manifest: The cell's manifest.json.
         calibration: calibration.json, or None where no rate was calibrated.
-        every_flight: sent and done (float64 ns, NaN: never sent) of every request of
-            the cell, warm-up too; None: only those of *populations* are known.
+        other_flights: sent and done (float64 ns, NaN: never sent) of the requests that
+            are in no population, as those of warm-up are.
     """
 
     populations: dict[str, PopulationSamples]
     probes: pa.Table | None
     manifest: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
-    every_flight: tuple[Array, Array] | None = None
+    other_flights: tuple[Array, Array] = (np.empty(0), np.empty(0))
 
     def plan(self, population: str) -> Mapping[str, Any]:
         """Return what the manifest says about *population*; empty if nothing."""
@@ -94,15 +94,11 @@ class CellEvidence(Struct, frozen=True):
         window = self.manifest["window"]
         return window["begin_ns"], window["end_ns"]
 
-    def flights(self) -> tuple[Array, Array]:
-        """Return when each request was sent and done; NaN where it never was."""
-        if self.every_flight is not None:
-            return self.every_flight
-        every = [each.requests for each in self.populations.values()]
-        sent = [np.empty(0), *(each.sent_ns for each in every)]
-        return np.concatenate(sent), np.concatenate(
-            [np.empty(0), *(each.done_ns for each in every)]
-        )
+    def flights(self) -> Iterator[tuple[Array, Array]]:
+        """Yield, in parts, when each request that was sent was sent and done."""
+        yield _sent(*self.other_flights)
+        for each in self.populations.values():
+            yield _sent(each.requests.sent_ns, each.requests.done_ns)
 
     def probe(self, name: str, *, source: str = "generator") -> tuple[Array, Array]:
         """Return times (int64 ns) and values (float64) of a probe in measure.
@@ -124,6 +120,11 @@ class CellEvidence(Struct, frozen=True):
         near = (times >= begin - SECOND) & (times <= end + SECOND)
         order = np.argsort(times[near], kind="stable")
         return times[near][order], values[near][order]
+
+
+def _sent(sent: Array, done: Array) -> tuple[Array, Array]:
+    was = np.isfinite(sent)
+    return (sent, done) if was.all() else (sent[was], done[was])
 
 
 class Rule(NamedTuple):
@@ -243,33 +244,6 @@ def _dropped(evidence: CellEvidence) -> Found:
         yield void("DROPPED", f"{dropped:,} requests were dropped at the cap", dropped)
 
 
-def _wrong(evidence: CellEvidence) -> Found:
-    for samples in evidence.populations.values():
-        checked, wrong = _checked(samples.requests)
-        if wrong:
-            yield void(
-                "WRONG",
-                f"{samples.name}: {wrong:,} of {checked:,} checked answers were wrong",
-                wrong,
-                samples.name,
-            )
-        elif checked:
-            bound = float(stats.clopper_pearson_upper(0, checked, deciding.CONFIDENCE))
-            yield note(
-                "verified",
-                f"{samples.name}: none of {checked:,} checked answers was wrong, so at "
-                f"most {100 * bound:.2g}% of all are (95%)",
-                bound,
-                samples.name,
-            )
-
-
-def _checked(requests: Requests) -> tuple[int, int]:
-    wrong = (requests.verified == False) | (requests.outcome == "wrong")  # noqa: E712
-    checked = wrong | (requests.verified == True)  # noqa: E712
-    return int(checked.sum()), int(wrong.sum())
-
-
 def _if_open(evidence: CellEvidence) -> str:
     return "" if evidence.open else "no population is open"
 
@@ -282,12 +256,6 @@ def _if_timed(evidence: CellEvidence) -> str:
 
 def _if_probed(evidence: CellEvidence, name: str) -> str:
     return "" if len(evidence.probe(name)[0]) else f"no {name} was recorded"
-
-
-def _if_checked(evidence: CellEvidence) -> str:
-    every: Iterable[PopulationSamples] = evidence.populations.values()
-    checked = any(_checked(samples.requests)[0] for samples in every)
-    return "" if checked else "no answer was checked"
 
 
 RULES = (
@@ -322,9 +290,15 @@ RULES = (
         "use a lower rate",
     ),
     Rule(
+        "NO_ANSWERS",
+        health_answers.if_due,
+        health_answers.no_answers,
+        "look at the errors, and at the server's log: no load was served",
+    ),
+    Rule(
         "WRONG",
-        _if_checked,
-        _wrong,
+        health_answers.if_checked,
+        health_answers.wrong,
         "find out what the server computed before you believe how fast it was",
     ),
     Rule(
@@ -350,5 +324,11 @@ RULES = (
         health_load.if_overloaded,
         health_load.saturated,
         "say so next to every quantile",
+    ),
+    Rule(
+        "no-queue",
+        health_answers.if_answered,
+        health_answers.unqueued,
+        "compare service or latency, not queue",
     ),
 )

@@ -35,9 +35,9 @@ def loop_stall(evidence: "CellEvidence") -> Found:
             f"{100 * share:.2g}% of the window, {100 * STALL_SHARE:.0f}% may be",
             share,
         )
-    yield from _long_pauses(evidence, "loop_stall", "loop stall", times, lags)
+    yield from _long_pauses(evidence, "loop-stall", "loop stall", times, lags)
     pauses = evidence.probe("gc_pause_ns")
-    yield from _long_pauses(evidence, "gc_pause", "garbage collection", *pauses)
+    yield from _long_pauses(evidence, "gc-pause", "garbage collection", *pauses)
 
 
 def _stalled_ns(times: Array, lags: Array, begin: int, end: int) -> float:

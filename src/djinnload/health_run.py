@@ -1,6 +1,7 @@
-"""Rules over all cells of a run: calibration, proof, contention, and the void table.
+"""Rules over all cells of a run: calibration, proof, contention.
 
-UNDECIDED, the fourth, is `objective.undecided`: it needs the decisions alone.
+UNEQUAL is in `health_work`; UNDECIDED is `objective.undecided`, as it needs the
+decisions alone.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from djinnload.findings import Finding, Found, accept, note, void
+from djinnload.health_work import unequal
 from djinnload.units import MS
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ def judge_run(
     found = list(calibration(next((c.calibration for c in cells), None)))
     found += unproven(cells, comparison)
     if comparison is not None:
+        found += unequal(cells, comparison)
         found += no_contention(cells, comparison)
         found += generator_limited(findings)
     return accept(found, accepted)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from djinnload import deciding, objective, summarize
+from djinnload import deciding, health_work, objective, summarize
 from djinnload.compare import compare, holm
 from djinnload.errors import DjinnloadError
 from djinnload.findings import Finding, void
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 SCHEMA = 1
 #: Run-level rules that say that a comparison cannot be trusted.
-_OF_COMPARISONS = ("UNPROVEN", "NO_CONTENTION", "CALIBRATION", "CPU")
+_OF_COMPARISONS = ("UNPROVEN", "UNEQUAL", "NO_CONTENTION", "CALIBRATION", "CPU")
 _FOR_A_VERDICT = ("done", "void", "skipped")
 
 
@@ -221,19 +221,24 @@ def _comparisons(
     if comparison is None:
         return []
     baseline, metrics = str(comparison.get("baseline")), comparison.get("metrics") or ()
-    shared = _spoiling(of_run)
+    shared, work = _spoiling(of_run), comparison.get("equal_work") or "exact"
     made: list[Document] = []
     for (arm, point), cells in found.items():
         against = found.get((baseline, point))
         if arm != baseline and against is not None:
-            made += compared(cells, against, metrics, void=shared)
+            made += compared(cells, against, metrics, void=shared, equal_work=work)
     for each, p in zip(made, holm([each["p"] for each in made]), strict=True):
         each["p_holm"] = p
     return made
 
 
 def compared(
-    a: Sequence[Cell], b: Sequence[Cell], metrics: Iterable[str], *, void: Iterable[str]
+    a: Sequence[Cell],
+    b: Sequence[Cell],
+    metrics: Sequence[str],
+    *,
+    void: Iterable[str],
+    equal_work: str = "exact",
 ) -> Iterator[Document]:
     """Yield every population × metric of *a* (an arm) against *b* (the baseline).
 
@@ -244,24 +249,43 @@ def compared(
         b: The baseline's.
         metrics: Measures such as ``p95(latency)``.
         void: Why no comparison of the run can be trusted.
+        equal_work: ``prefix``: only what both did, and no totals.
     """
     voided = list(dict.fromkeys((*void, *_why_void((*a, *b)))))
     both = {cell.repeat for cell in a} & {cell.repeat for cell in b}
     alone = sorted({cell.repeat for cell in (*a, *b)} - both)
     left, right = ([cell for cell in side if cell.repeat in both] for side in (a, b))
     for name in _names(a):
-        new, old = _repeats(left, name), _repeats(right, name)
+        new, old = _work(left, right, name, equal_work)
         for metric in metrics:
             if not _measured(metric, (*new, *old)):
                 continue
+            total = equal_work == health_work.PREFIX and health_work.is_total(
+                objective.parse_measure(metric).metric
+            )
+            spoilt = [*voided, *[health_work.TOTALS] * total]
             found = compare(
-                metric, new, old, population=name, point=a[0].point, void=voided
+                metric, new, old, population=name, point=a[0].point, void=spoilt
             )
             row = {"arm": a[0].arm, "baseline": b[0].arm} | msgspec.to_builtins(found)
             if alone:
                 listed = ", ".join(map(str, alone))
                 row["reasons"] += (f"repeats on one side only, not used: {listed}",)
             yield row
+
+
+def _work(
+    a: Sequence[Cell], b: Sequence[Cell], population: str, equal_work: str
+) -> tuple[list[PopulationSamples], list[PopulationSamples]]:
+    """Return the samples of both sides to compare, repeat by repeat."""
+    if equal_work != health_work.PREFIX:
+        return _repeats(a, population), _repeats(b, population)
+    both = [
+        health_work.shortest(x.evidence, y.evidence, population)
+        for x, y in zip(a, b, strict=True)
+        if x.evidence and y.evidence
+    ]
+    return [x for x, _ in both], [y for _, y in both]
 
 
 def why_not(

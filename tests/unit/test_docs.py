@@ -181,8 +181,8 @@ def test_codes_of_findings_are_the_source_s():
     said = set(named(first_cells(section(read("docs/verdicts.md"), "## Findings"))))
     # Two are handed on by a helper, one is of a missed objective.
     assert said == calls("note") | {
-        "loop_stall",
-        "gc_pause",
+        "loop-stall",
+        "gc-pause",
         djinnload.objective.FAILED,
     }
 
@@ -254,7 +254,7 @@ def test_codes_of_findings_are_the_source_s():
                 f"{health_load.LITTLE_SAMPLES} such",
             ],
         ),
-        ("loop_stall", [f"{health_generator.LONG_STALL_NS // units.MS} ms"]),
+        ("loop-stall", [f"{health_generator.LONG_STALL_NS // units.MS} ms"]),
     ],
 )
 def test_thresholds_in_the_document_are_the_source_s(code, texts):

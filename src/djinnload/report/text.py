@@ -224,7 +224,10 @@ def _overall(document: Mapping[str, Any], console: Console) -> None:
     counts = Counter(each["decision"] for each in found)
     listed = ", ".join(f"{n} {word}" for word, n in counts.items())
     word = str(document["decision"])
-    rows = f" ({listed}; tolerance {tolerance})" if found else ""
+    # Of a share, 5 % is five points: of 2 %, 7 % is tolerated.
+    shares = any(parse_measure(each["metric"]).unit == "share" for each in found)
+    points = f", {100 * document['tolerance']:.3g} points of a share" * shares
+    rows = f" ({listed}; tolerance {tolerance}{points})" if found else ""
     style = _DECIDED.get(word, "bold yellow")
     console.print(Text.assemble("\ndecision: ", (word.upper(), style), rows))
 
