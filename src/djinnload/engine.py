@@ -114,11 +114,12 @@ class Engine:
         self._at = clock.at
         self._target = target
         self._submit_to = target.submit
+        self._end_session = target.end_session
         self._record = record
         self._max_in_flight = max_in_flight
         self._keeper = keeper
         self._on_end = on_end
-        self._prefix = ""
+        self._prefixes: list[str] = []
         self._starts: Iterator[Start] = iter(())
         self._next: Start | None = None
         self._live: set[Session] = set()
@@ -134,7 +135,8 @@ class Engine:
     ) -> None:
         """Set the engine going; `start` calls it."""
         self._starts = found
-        self._prefix = session_prefix
+        names = (each.name for each in self._populations)
+        self._prefixes = [f"{session_prefix}-{name}" for name in names]
         self._begin = begin_ns
         self._end = begin_ns + self._schedule.duration_ns
         self._at(self._end, self._on_measure_end)
@@ -178,7 +180,7 @@ class Engine:
         due = self._begin + found.offset_ns
         phase = WARMUP if due < self._begin else MEASURE
         plan = self._populations[found.population]
-        session = Session(found, plan, due, phase, self._prefix)
+        session = Session(found, plan, due, phase, self._prefixes[found.population])
         if phase is MEASURE:
             self.tallies[found.population].started += 1
         if self._keeper is not None:
@@ -191,7 +193,7 @@ class Engine:
         """Wait for, or send, the session's next request; or take note of its end."""
         if request is not None:
             due = session.take(request, self._end)
-            if due > self._now():
+            if due > now and due > self._now():
                 self._at(due, partial(self._on_due, session))
             else:
                 self._submit(session)
@@ -208,7 +210,7 @@ class Engine:
                 self._end_if_done()
 
     def _next_of_user(self, session: Session, done: int) -> None:
-        """Arm the next session of a user who comes back."""
+        """Start, or arm, the next session of a user who comes back."""
         found = following(
             self._schedule,
             session.source,
@@ -219,7 +221,11 @@ class Engine:
         )
         if found is not None:
             due = self._begin + found.offset_ns
-            self._at(due, partial(self._on_user, found))
+            # Never one after another within a call: a session may ask for nothing.
+            if due <= done and session.turn >= 0:
+                self._begin_session(found)
+            else:
+                self._at(due, partial(self._on_user, found))
 
     def _on_user(self, found: Start) -> None:
         if not self._over:
@@ -230,7 +236,7 @@ class Engine:
             tally = self.tallies[session.population]
             tally.done += done
             tally.abandoned += not done
-        self._target.end_session(session.session_id)
+        self._end_session(session.session_id)
         if session.kept and self._keeper is not None:
             self._keeper.end(session.plan.name, session.user, session.index)
 

@@ -163,11 +163,14 @@ def following(
     """
     found = schedule.sources[source]
     number = session - 1 if session < 0 else session + 1
-    key = f"{found.name or source}/{user}/{number}"
-    if isinstance(found, Open) and not _returns(schedule, found, key):
-        return None
-    due = done_ns + max(_pause(schedule, found, key), retry_ns)
-    if isinstance(found, Closed):
+    wait = retry_ns
+    if found.think is not None or isinstance(found, Open):
+        key = f"{found.name or source}/{user}/{number}"
+        if isinstance(found, Open) and not _returns(schedule, found, key):
+            return None
+        wait = max(wait, _pause(schedule, found, key))
+    due = done_ns + wait
+    if isinstance(found, Closed) and found.levels:
         due = _there(schedule, found, user, due)
     if due >= schedule.duration_ns:
         return None
@@ -193,8 +196,6 @@ def _pause(schedule: Schedule, source: Open | Closed, key: str) -> int:
 
 def _there(schedule: Schedule, source: Closed, user: int, due: int) -> int:
     """Return when *user* is there, *due* or the first time after it, maybe FOREVER."""
-    if not source.levels:
-        return due
     times = stays(
         source.levels,
         user,

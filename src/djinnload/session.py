@@ -5,7 +5,7 @@ Only state and its arithmetic; `engine` decides when anything happens.
 
 from collections.abc import Callable, Generator
 from random import Random
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from djinnload.errors import PluginError
 from djinnload.sample import COOLDOWN, Row
@@ -88,7 +88,7 @@ class Session:
         self.user = start.user
         self.index = start.session
         self.plan = plan
-        self.session_id = f"{prefix}-{plan.name}-{start.user}-{start.session}"
+        self.session_id = f"{prefix}-{start.user}-{start.session}"
         self.due = self.previous_done = self.request_due = due
         self.phase = self.turn_phase = phase
         self.turn = -1
@@ -106,7 +106,7 @@ class Session:
     def begin(self, start: Start, seed: str) -> Request | None:
         """Start the workload's generator; return its first request, None if none."""
         plan = self.plan
-        key = cast("Random", (seed, self.user, self.index))
+        key: Any = (seed, self.user, self.index)
         described = _Lazy(key, self.user, self.index, start.hints, plan.behaviours)
         try:
             self.generator = plan.session(described)
@@ -116,7 +116,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        return self._checked(request)
+        if (wrong := _contradiction(request, self.turn)) is None:
+            return request
+        return self._wrong(wrong)
 
     def tell(self, reply: Reply) -> Request | None:
         """Send *reply* in; return the next request, None at the end or on an error."""
@@ -127,7 +129,9 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        return self._checked(request)
+        if (wrong := _contradiction(request, self.turn)) is None:
+            return request
+        return self._wrong(wrong)
 
     def take(self, request: Request, end_ns: int) -> int:
         """Make *request* the current one and return when it is due."""
@@ -135,7 +139,7 @@ class Session:
         due = previous + request.think_ns if offset is None else self.due + offset
         self.request = request
         self.request_due = due
-        self.ready = max(due, previous)
+        self.ready = max(previous, due)
         if request.turn > self.turn:
             self.turn = request.turn
             self.turn_phase = COOLDOWN if due >= end_ns else self.phase
@@ -186,12 +190,8 @@ class Session:
         if self.error is not None and self.error.__cause__ is None:
             self.error.__cause__ = error
 
-    def _checked(self, request: Any) -> Request | None:
-        wrong = _contradiction(request, self.turn)
-        if wrong is None:
-            found: Request = request
-            return found
-        self.refuse(f"yielded {wrong}")
+    def _wrong(self, what: str) -> Request | None:
+        self.refuse(f"yielded {what}")
         self.close()
         return None
 

@@ -421,3 +421,21 @@ def test_random_numbers_are_the_sessions_own():
     run(session, rate=6)
     assert again.items() <= drawn.items()
     assert drawn[0] == 0.7342815256756073
+
+
+def test_sessions_that_ask_for_nothing_follow_each_other_without_nesting():
+    """A closed user starts the next session in the reply's callback, not so these."""
+
+    def session(described):
+        if described.index % 5000 == 0:
+            yield ask()
+
+    found = simulate(
+        (population(session=session),),
+        testing.closed(1, duration_ns=20 * MS),
+        lambda clock: ScriptedTarget(clock, 5 * MS),
+    )
+    assert column(found, "session", "due_ns", "sent_ns") == [
+        (k * 5000, k * 5 * MS, k * 5 * MS) for k in range(4)
+    ]
+    assert found.engine.tallies[0].started == 15_001

@@ -39,18 +39,7 @@ class Null:
     ) -> Callable[[], Reply | None]:
         """See `djinnload.spi.CallbackTarget`."""
         assert self._loop is not None  # noqa: S101 - opened first
-        return _Cancel(self._loop.call_soon(on_reply, _OK))
+        return self._loop.call_soon(on_reply, _OK).cancel
 
     def end_session(self, session_id: str) -> None:
         """Do nothing: nothing is kept."""
-
-
-class _Cancel:
-    __slots__ = ("_handle",)
-
-    def __init__(self, handle: asyncio.Handle) -> None:
-        self._handle = handle
-
-    def __call__(self) -> Reply | None:
-        self._handle.cancel()
-        return None
