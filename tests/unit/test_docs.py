@@ -273,6 +273,7 @@ def structs():
         schema.Arm,
         schema.Comparison,
         schema.Verify,
+        schema.Search,
         schema.Lognormal,
         schema.Uniform,
     ]

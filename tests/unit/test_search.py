@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from djinnload.errors import ScenarioError
 from djinnload.knee import knee
+from djinnload.scenarios import search_range
+from djinnload.scenarios.load import loads
 from djinnload.search import End, Look, Outcome, Range, Search
 
 MET, MISSED, OPEN = Look(True, "met"), Look(False, "missed"), Look(None, "too few")
@@ -297,3 +300,108 @@ def test_the_knee_of_a_closed_loop_is_near_the_asymptotes_crossing():
     users, _ = knee((n, throughput(n)) for n in (1, 2, 4, 6, 8, 10, 12, 16, 24, 32))
     assert 6 <= users <= 16
     assert math.isclose(throughput(1), 0.1)
+
+
+# [search] in scenario files
+
+SCENARIO = """
+[scenario]
+name = "s"
+duration = "1s"
+[search]
+path = "population.chat.arrival.rate"
+low = "5/s"
+high = "500/s"
+[[population]]
+name = "chat"
+arrival = { process = "poisson", rate = "5/s" }
+workload = { use = "echo" }
+objectives = ["p95(latency) <= 10ms"]
+[[population]]
+name = "crowd"
+users = 3
+workload = { use = "echo" }
+[[population]]
+name = "part"
+arrival = { process = "ramp", end = "0.5 of capacity", over = "1s" }
+workload = { use = "echo" }
+"""
+RATE = 'path = "population.chat.arrival.rate"\nlow = "5/s"\nhigh = "500/s"'
+
+
+def asking(path, low, high, more=""):
+    given = f'path = "{path}"\nlow = {low}\nhigh = {high}\n{more}'
+    return loads(SCENARIO.replace(RATE, given))
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "numbers", "written", "told"),
+    [
+        (
+            "population.chat.arrival.rate",
+            ('"30/min"', '"9Hz"'),
+            (0.5, 9),
+            "0.5/s",
+            "0.5/s",
+        ),
+        ("population.crowd.users", ("2", "64"), (2, 64), 2, "2 users"),
+        ("scenario.load", ("0.5", "2"), (0.5, 2), 0.5, "× 0.5"),
+    ],
+)
+def test_the_path_decides_what_a_load_is(path, given, numbers, written, told):
+    scenario = asking(path, *given)
+    assert search_range.bounds(scenario.search) == numbers
+    first = search_range.value(path, numbers[0])
+    assert first == written
+    assert search_range.shown(path, numbers[0]) == told
+    assert scenario.replace({path: first}).search == scenario.search
+
+
+@pytest.mark.parametrize(
+    ("given", "at", "reason"),
+    [
+        (("chat.rate", '"5/s"', '"9/s"'), "path", "choose population.NAME.arrival.rate"),
+        (("population.chat.deadline", '"5/s"', '"9/s"'), "path", "is no load"),
+        (("population.chta.arrival.rate", '"5/s"', '"9/s"'), "path", "mean 'chat'?"),
+        (("population.part.arrival.rate", '"5/s"', '"9/s"'), "path", "process 'ramp'"),
+        (("population.crowd.arrival.rate", '"5/s"', '"9/s"'), "path", "closed loop"),
+        (("population.chat.users", "1", "9"), "path", "no plain number of users"),
+        (("population.chat.arrival.rate", "5", '"9/s"'), "low", "no Hz"),
+        (("population.chat.arrival.rate", '"5/s"', '"9ms"'), "high", "no Hz"),
+        (("population.chat.arrival.rate", '"0.1 of capacity"', '"9/s"'), "low", "plain"),
+        (("population.chat.arrival.rate", '"0/s"', '"9/s"'), "low", "greater than 0"),
+        (("population.chat.arrival.rate", '"9/s"', '"9/s"'), "high", "greater than low"),
+        (("population.crowd.users", "1.5", "9"), "low", "whole number"),
+        (("population.crowd.users", "0", "9"), "low", "from 1 on"),
+        (("scenario.load", '"1/s"', "2"), "low", "no factor"),
+        (("scenario.load", "-1", "2"), "low", "no factor"),
+        (("scenario.load", "1", "2", "resolution = 0"), "resolution", "greater than 0"),
+        (("scenario.load", "1", "2", 'confidence = "40%"'), "confidence", "from 50%"),
+        (("scenario.load", "1", "2", "confidence = 1"), "confidence", "less than 100%"),
+        (("scenario.load", "1", "2", 'time = "0s"'), "time", "greater than 0"),
+        (("scenario.load", "1", "2", "looks = 0"), "looks", ">= 1"),
+        (("scenario.load", "1", "2", "probes = 0"), "probes", ">= 1"),
+        (("scenario.load", "1", "2", "prob = 3"), "prob", "mean 'probes'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value[0]),
+)  # fmt: skip
+def test_what_is_wrong_with_a_search_is_said(given, at, reason):
+    with pytest.raises(ScenarioError) as caught:
+        asking(*given)
+    assert caught.value.path == f"$.search.{at}"
+    assert reason in caught.value.reason
+
+
+def test_a_load_that_changes_nothing_is_refused():
+    text = SCENARIO.replace("0.5 of capacity", "5/s").replace(
+        RATE, 'path = "scenario.load"\nlow = 1\nhigh = 2'
+    )
+    with pytest.raises(ScenarioError, match="load changes nothing"):
+        loads(text)
+
+
+def test_without_objectives_there_is_nothing_to_search_for():
+    text = SCENARIO.replace('objectives = ["p95(latency) <= 10ms"]', "")
+    with pytest.raises(ScenarioError, match="no population has objectives") as caught:
+        loads(text)
+    assert caught.value.path == "$.search"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
-from djinnload.scenarios import rates
+from djinnload.scenarios import rates, search_range
 from djinnload.scenarios.schema import (
     Arm,
     Document,
@@ -30,6 +30,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _twice(document.arms, "arm")
     yield from _arm_names(document)
     yield from _comparison(document)
+    yield from search_range.problems(document)
 
 
 def _times(document: Document) -> Iterator[Problem]:

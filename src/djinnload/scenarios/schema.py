@@ -23,6 +23,7 @@ __all__ = (
     "Lognormal",
     "Population",
     "Run",
+    "Search",
     "Server",
     "Shares",
     "Target",
@@ -261,6 +262,30 @@ class Comparison(Config, frozen=True, kw_only=True):
     pair_by: Literal["repeat"] = "repeat"
 
 
+class Search(Config, frozen=True, kw_only=True):
+    """``[search]``: the highest load that meets the objectives, see docs/search.md.
+
+    Attributes:
+        path: Of the load: a population's rate or users, or ``scenario.load``.
+        low: Tried first, as the path has it.
+        high: Tried last.
+        resolution: Width of the bracket that will do, as a part of its lower end.
+        confidence: That the bracket holds the limit.
+        looks: At one load; the last sees 2 ** (looks − 1) durations.
+        probes: Loads that are tried at most.
+        time: ns after which no cell is begun.
+    """
+
+    path: Text
+    low: str | int | float
+    high: str | int | float
+    resolution: Share = Share(0.05)
+    confidence: Share = Share(0.95)
+    looks: Annotated[int, Meta(ge=1, le=10)] = 4
+    probes: Annotated[int, Meta(ge=1, le=200)] = 16
+    time: Duration = Duration(3600 * SECOND)
+
+
 class Verify(Config, frozen=True, kw_only=True):
     """``verify``: how many sessions have their answers checked.
 
@@ -289,4 +314,5 @@ class Document(Config, frozen=True, kw_only=True):
     arms: tuple[Arm, ...] = field(name="arm", default=())
     comparison: Comparison | None = None
     verify: Verify = Verify()
+    search: Search | None = None
     precise: bool | None = None
