@@ -23,7 +23,7 @@ from djinnload.run_summary import Cell, run_summary
 from djinnload.stats import Array, PopulationSamples
 from djinnload.summarize import turn_times
 
-__all__ = ("fold_cell", "fold_run", "read_run")
+__all__ = ("fold_cell", "fold_run", "read_cell", "read_run")
 
 Document = dict[str, Any]
 
@@ -68,7 +68,7 @@ def fold_run(run_dir: Path) -> Document:
     calibration = _read(run_dir / "calibration.json") or None
     index = _read(run_dir / "index.json")
     cells = [
-        _cell(run_dir, entry, calibration, manifest.get("accepted") or ())
+        read_cell(run_dir, entry, calibration, manifest.get("accepted") or ())
         for entry in index.get("cells") or _found(run_dir)
     ]
     if index:
@@ -92,7 +92,8 @@ def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
     entries = _read(run_dir / "index.json").get("cells") or _found(run_dir)
     accepted = manifest.get("accepted") or ()
     return manifest, tuple(
-        _cell(run_dir, entry, calibration, accepted, write=False) for entry in entries
+        read_cell(run_dir, entry, calibration, accepted, write=False)
+        for entry in entries
     )
 
 
@@ -243,7 +244,7 @@ def _found(run_dir: Path) -> Iterable[Document]:
         }
 
 
-def _cell(
+def read_cell(
     run_dir: Path,
     entry: Mapping[str, Any],
     calibration: Mapping[str, Any] | None,
@@ -251,7 +252,15 @@ def _cell(
     *,
     write: bool = True,
 ) -> Cell:
-    """Judge one cell, whatever state it is in; fold it, if *write*."""
+    """Judge one cell, whatever state it is in.
+
+    Args:
+        run_dir: Of its run.
+        entry: Its entry in index.json.
+        calibration: calibration.json; None: nothing was calibrated.
+        accepted: Codes of ``--accept``, which void nothing.
+        write: Its summary.json and intervals.hlog too.
+    """
     path = run_dir / str(entry.get("path") or f"cells/{entry.get('id')}")
     manifest = _read(path / "manifest.json")
     if not (path / "manifest.json").exists():
