@@ -1,6 +1,5 @@
 """Manifests and index entries of a run, as they stand in its directory; pure."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,6 +89,7 @@ def cell(
     proof["evidence"] = {**declared, **proof["evidence"]}
     return {
         "schema": SCHEMA,
+        "complete": False,
         "cell": plan.cell.id,
         "point": plan.cell.point,
         "arm": plan.cell.arm,
@@ -119,6 +119,7 @@ def _population(plan: CellPlan, name: str) -> dict[str, Any]:
         "timeout_ns": population.timeout_ns,
         "workload": labels.workload,
         "objectives": [each.text for each in plan.objectives[name]],
+        "files": msgspec.to_builtins(plan.files[name]),
     }
 
 

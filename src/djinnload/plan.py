@@ -17,6 +17,7 @@ from djinnload.objective import Objective
 from djinnload.sample import Labels
 from djinnload.scenarios import rates
 from djinnload.scenarios.cells import Cell
+from djinnload.scenarios.files import InputFile, input_file, located
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.schema import Population as Declared
 from djinnload.scenarios.thinking import pause
@@ -65,6 +66,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
         labels: Of each population.
         paces: By population.
         objectives: By population.
+        files: That its arrival process reads, by population.
         recipes: How to build each population's workload again, elsewhere.
         target: The target plugin's class.
         target_options: Of its ``Options``.
@@ -78,6 +80,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
     labels: tuple[Labels, ...]
     paces: Mapping[str, Pace]
     objectives: Mapping[str, tuple[Objective, ...]]
+    files: Mapping[str, tuple[InputFile, ...]]
     recipes: Mapping[str, WorkloadRecipe]
     target: type[Any]
     target_options: Any
@@ -166,6 +169,7 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         labels=tuple(part.labels() for part in parts),
         paces={part.name: part.pace() for part in parts},
         objectives={part.name: part.objectives() for part in parts},
+        files={part.name: part.files for part in parts},
         recipes={part.name: part.built.recipe for part in parts},
         target=target,
         target_options=registry.options(
@@ -187,6 +191,8 @@ class _Part:
         self._index = index
         self._declared = declared
         self._duration_ns = scenario.scenario.duration
+        self._scenario = scenario.path
+        self.files: tuple[InputFile, ...] = ()
         # Not the cell's seed: one set of weights serves all repeats.
         self.built = workshop.workload(
             declared.workload, scenario.scenario.seed, path=f"{self.path}.workload"
@@ -303,11 +309,29 @@ class _Part:
             raise ScenarioError(path, reason)
         kind = registry.find(registry.ARRIVALS, use, path=f"{path}.process")
         given = {k: v for k, v in declared.items() if k not in {"process", "per"}}
-        options = registry.options(kind, given, path)
+        named = {
+            name: given[name] for name in getattr(kind, "files", ()) if name in given
+        }
+        options = registry.options(kind, given | self._located(named), path)
         made: Arrival = registry.make(
             f"{registry.ARRIVALS}: {use}", path, kind, options
         )
+        self.files = tuple(self._file(name, each) for name, each in named.items())
         return made
+
+    def _located(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options that name files as paths from the working directory."""
+        return {
+            name: str(located(each, self._scenario)) if isinstance(each, str) else each
+            for name, each in named.items()
+        }
+
+    def _file(self, option: str, path: str) -> InputFile:
+        try:
+            return input_file(option, path, self._scenario)
+        except OSError as error:
+            where = f"{self.path}.arrival.{option}"
+            raise ScenarioError(where, f"cannot be read: {error.strerror}") from None
 
 
 def _parsed(text: str, path: str) -> Objective:

@@ -405,10 +405,15 @@ class Arrival(Protocol):
     It may also define:
 
     - ``random: bool``, whether anything is drawn; default True;
+    - ``warmup(rng)``, as ``offsets``: steady at the process's first rate, for the time
+      before measure; default: ``offsets``, right where the rate does not
+      depend on the time;
     - ``residuals(offsets, rng) -> Sequence[float]``: *offsets*, as yielded for an equal
       *rng*, measured on the process's own clock. What is hidden (states, sizes) is
       drawn again from *rng*. Independent and exponential of mean 1 if ``random``, else
       1 for all but the first: so one test serves every process;
+    - ``files``, the names of options that are paths of files: what a scenario says is
+      taken from its own folder, and size and sha256 are recorded;
     - ``lengths()``, an iterable of the hints that will come; a workload's ``accepts``
       is asked about each before anything runs.
     """

@@ -1,16 +1,21 @@
 """Arrival processes: exact offsets where nothing is drawn, and options that are wrong."""
 
-from itertools import islice
+import hashlib
+import tracemalloc
+from itertools import islice, takewhile
 from random import Random
 
 import pytest
 
-from djinnload import registry
+from djinnload import documents, registry
 from djinnload.describe import describe
 from djinnload.errors import ScenarioError
 from djinnload.plan import Workshop, plan
 from djinnload.scenarios.cells import cells
-from djinnload.scenarios.load import loads
+from djinnload.scenarios.files import InputFile
+from djinnload.scenarios.load import load, loads
+from djinnload.schedule import Open, Schedule, starts
+from djinnload.testing import Answer, ScriptedTarget, simulate
 
 S = 1_000_000_000
 
@@ -103,6 +108,53 @@ def test_formats_are_told_by_their_columns(text, seconds, lengths, tmp_path):
     assert len(list(arrival.lengths())) == 2
 
 
+@pytest.mark.parametrize(
+    ("process", "given", "rate"),
+    [
+        ("ramp", {"start": "5/s", "end": "50/s", "over": "60s"}, 5),
+        ("ramp", {"start": "50/s", "end": "5/s", "over": "1s"}, 50),
+        ("ramp", {"start": "5/s", "over": "1s"}, 5),
+        ("ramp", {"end": "50/s", "over": "60s"}, 0),
+        ("stages", {"stages": [{"rate": "4/s", "time": "1s"}, {"rate": "40/s", "time": "1s"}]}, 4),
+        ("stages", {"stages": [{"time": "1s"}, {"rate": "40/s", "time": "1s"}]}, 0),
+    ],
+)  # fmt: skip
+def test_warmup_is_steady_at_the_first_rate(process, given, rate):
+    """An even pace where nothing is drawn; else Poisson: alpha 1e-6 of its count."""
+    even = made(process, **given, random=False)
+    found = [offset for offset, _ in islice(even.warmup(Random(1)), 500)]
+    assert found == [round(k * S / rate) for k in range(500 if rate else 0)]
+    drawn = list(takewhile(lambda o: o[0] < 100 * S, made(process, **given).warmup(Random(1))))  # fmt: skip
+    assert abs(len(drawn) - 100 * rate) <= 4.9 * (100 * rate) ** 0.5
+
+
+def test_warmup_of_a_schedule_ends_where_measure_begins():
+    """10 s at 5/s before the ramp from there to 50/s, whose beginning does not move."""
+    ramp = made("ramp", start="5/s", end="50/s", over="60s", random=False)
+    found = list(starts(Schedule(1, (Open(0, ramp),), 10 * S, 60 * S)))
+    before = [start.offset_ns for start in found if start.offset_ns < 0]
+    assert before == [k * S // 5 - 10 * S for k in range(50)]
+    assert [s.offset_ns for s in found if s.offset_ns >= 0][:100] == offsets(ramp)
+
+
+def test_a_process_without_a_warmup_of_its_own_plays_itself():
+    """Its rate does not depend on the time; a trace plays its beginning."""
+    for process, given in (
+        ("constant", {"rate": "5/s"}),
+        ("poisson", {"rate": "5/s"}),
+        ("gamma", {"rate": "5/s", "shape": 2}),
+        ("bursts", {"rate": "5/s", "probability": 0.1, "size": [2, 3]}),
+        ("onoff", {"rate": "5/s", "on": "1s", "off": "1s"}),
+    ):
+        arrival = made(process, **given)
+        assert not hasattr(arrival, "warmup")
+        found = starts(Schedule(3, (Open(0, arrival),), 20 * S, S))
+        before = [s.offset_ns + 20 * S for s in found if s.offset_ns < 0]
+        own = [offset for offset, _ in islice(arrival.offsets(Random("3/warmup/0/-1")), len(before))]  # fmt: skip
+        assert before == own
+        assert len(before) > 10
+
+
 def ticks(*ms):
     return "".join(
         f'{{"timestamp": {t}, "input_length": {t}, "output_length": 1}}\n' for t in ms
@@ -156,6 +208,33 @@ def test_bad_traces_say_where(text, reason, tmp_path):
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["\n\n", AZURE + "\r\n\r\n"])
+def test_lines_without_anything_are_no_sessions(text, tmp_path):
+    with pytest.raises(ScenarioError, match="has no sessions"):
+        made("trace", path=write(tmp_path, text))
+
+
+def test_a_trace_takes_bytes_not_objects(tmp_path):
+    """16 bytes a session once it is read, and no more while it is played."""
+    n = 50_000
+    row = "{i},,1,m,{i},2,3,x\n"
+    path = write(tmp_path, BURSTGPT + "".join(row.format(i=i) for i in range(n)))
+    made("trace", path=path, time="1s")  # what is imported and cached counts not
+    tracemalloc.start()
+    try:
+        arrival = made("trace", path=path)
+        read, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        assert sum(1 for _ in arrival.offsets(Random(1))) == n
+        assert sum(1 for _ in arrival.lengths()) == n
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Arrays grow in steps of an eighth.
+    assert read < 20 * n
+    assert peak - read < 48 * n
+
+
 def test_no_trace_there_none_left_or_no_text(tmp_path):
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         made("trace", path=str(tmp_path / "none"))
@@ -198,6 +277,61 @@ def test_lengths_that_a_model_cannot_take_are_found_at_plan(tmp_path):
     found = planned(arrival, ', too_long = "clip"')
     assert found.paces["p"].offered_per_s == 0.2
     assert found.paces["p"].random is False
+
+
+def test_a_trace_lies_beside_its_scenario_and_is_recorded(tmp_path, monkeypatch):
+    """Path as written, size and sha256; whatever the working directory is."""
+    (tmp_path / "traces").mkdir()
+    write(tmp_path / "traces", ticks(1, 50))
+    scenario = tmp_path / "scenario.toml"
+    scenario.write_text(SCENARIO % ("{ process = 'trace', path = 'traces/trace' }", ""))
+    monkeypatch.chdir("/")
+    found = plan(cells(load(scenario))[0], workshop=Workshop())
+    assert found.paces["p"].offered_per_s == 0.2
+    data = (tmp_path / "traces" / "trace").read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert found.files["p"] == (InputFile("path", "traces/trace", len(data), sha256),)
+    assert documents_population(found)["files"][0]["sha256"] == sha256
+    (tmp_path / "traces" / "trace").write_text(ticks(1), encoding="utf-8")
+    found = plan(cells(load(scenario))[0], workshop=Workshop())
+    assert found.files["p"][0].sha256 != sha256
+    (tmp_path / "traces" / "trace").unlink()
+    with pytest.raises(ScenarioError, match="traces/trace cannot be read") as caught:
+        plan(cells(load(scenario))[0], workshop=Workshop())
+    assert caught.value.path == "$.population[0] (p).arrival"
+
+
+def documents_population(found):
+    return documents._population(found, "p")
+
+
+def test_a_trace_tells_llm_its_lengths_end_to_end(tmp_path):
+    """File → plan → engine → requests: prompts and answers as long as recorded."""
+    rows = [(5, 1), (9, 3), (2, 4)]
+    text = AZURE + "".join(
+        f"2023-11-16 18:17:0{i}.5,{prompt},{new}\n"
+        for i, (prompt, new) in enumerate(rows)
+    )
+    found = planned(f"{{ process = 'trace', path = '{write(tmp_path, text)}' }}")
+    calls = []
+
+    def answer(call):
+        calls.append((call.session_id, call.request))
+        return Answer(1_000_000)
+
+    simulate(
+        found.populations,
+        found.schedule,
+        lambda clock: ScriptedTarget(clock, answer),
+        grace_ns=S,
+    )
+    told = {}
+    for session, request in calls:
+        told.setdefault(session, []).append(request)
+    measured = [told[f"sim-p--1-{k}"] for k in range(3)]
+    assert [each[0].inputs["input_ids"].shape[1] for each in measured] == [5, 9, 2]
+    assert [len(each) for each in measured] == [1, 3, 4]
+    assert [each[-1].last for each in measured] == [True] * 3
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
 """Trace files of the field → when sessions came and how long they were.
 
-Read once, whole, into columns of 8-byte numbers (24 bytes a session); what is wrong
-with a file is said by its line and column, before anything runs.
+Read once, whole, into columns of numbers (16 bytes a session); what is wrong with a
+file is said by its line and column, before anything runs.
 """
 
 import csv
 import json
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import nan
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,9 +40,9 @@ class Rows(Struct, frozen=True):
         outputs: Tokens of each answer.
     """
 
-    times: Sequence[int]
-    inputs: Sequence[int]
-    outputs: Sequence[int]
+    times: "array[int]"
+    inputs: "array[int]"
+    outputs: "array[int]"
 
 
 class _Format(NamedTuple):
@@ -120,7 +121,7 @@ def read(
 def _read(
     path: str, kind: str, start: int, end: int | None, _: tuple[int, int]
 ) -> Rows:
-    rows = Rows(array("q"), array("q"), array("q"))
+    rows = Rows(array("q"), array("i"), array("i"))
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as lines:
             last = _fill(rows, path, _parsed(path, kind, lines), (start, end))
@@ -155,9 +156,9 @@ def _fill(
         if end is not None and at - origin >= end:
             break
         if at - origin >= start:
-            times.append(at - origin - start)  # type: ignore[attr-defined]
-            inputs.append(prompt)  # type: ignore[attr-defined]
-            outputs.append(answer)  # type: ignore[attr-defined]
+            times.append(at - origin - start)
+            inputs.append(prompt)
+            outputs.append(answer)
     return None if before is None or origin is None else before - origin
 
 
@@ -168,26 +169,37 @@ def _parsed(
     first = lines.readline()
     lines.seek(0)
     json_lines = first.lstrip().startswith("{")
-    named = _json_rows(path, lines) if json_lines else _csv_rows(path, lines)
+    found = (_json_rows if json_lines else _csv_rows)(path, kind, lines)
+    for line, form, row in found:
+        yield line, _values(path, line, form, row), form.time
+
+
+#: Time, input and output tokens as the file has them; None: it has none.
+_Raw = tuple[Any, ...]
+
+
+def _csv_rows(path: str, kind: str, lines: Any) -> Iterator[tuple[int, _Format, _Raw]]:
+    reader = csv.reader(lines, strict=True)
     form = None
-    for line, row in named:
-        if form is None:
-            form = _format(path, kind, row)
-        yield line, _values(f"{path}, line {line}", form, row), form.time
-
-
-def _csv_rows(path: str, lines: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    reader = csv.DictReader(lines, strict=True)
     try:
-        for row in reader:
-            yield reader.line_num, row
+        names = next(reader, [])
+        for row in filter(None, reader):
+            if form is None:
+                form = _format(path, kind, names)
+                wanted = [names.index(name) for name in form[:3]]
+                picked = itemgetter(*wanted)
+            whole = len(row) >= len(names)
+            yield reader.line_num, form, picked(row) if whole else _short(row, wanted)
     except csv.Error as error:
-        raise TraceError(
-            f"{path}, line {reader.reader.line_num}: no CSV, {error}"
-        ) from None
+        raise TraceError(f"{path}, line {reader.line_num}: no CSV, {error}") from None
 
 
-def _json_rows(path: str, lines: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _short(row: list[str], wanted: list[int]) -> tuple[str | None, ...]:
+    return tuple(row[i] if i < len(row) else None for i in wanted)
+
+
+def _json_rows(path: str, kind: str, lines: Any) -> Iterator[tuple[int, _Format, _Raw]]:
+    form = None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -198,15 +210,14 @@ def _json_rows(path: str, lines: Any) -> Iterator[tuple[int, Mapping[str, Any]]]
             raise TraceError(f"{where}: no JSON, {error.msg}") from None
         if not isinstance(row, dict):
             raise TraceError(f"{path}, line {number}, column 1: no JSON object")
-        yield number, row
+        form = form or _format(path, kind, row)
+        yield number, form, tuple(row.get(name) for name in form[:3])
 
 
-def _format(path: str, kind: str, row: Mapping[str, Any]) -> _Format:
-    names = [str(name) for name in row]
+def _format(path: str, kind: str, names: Iterable[str]) -> _Format:
+    names = list(names)
     for name, form in FORMATS.items():
-        if kind in {"auto", name} and {form.time, form.inputs, form.outputs} <= {
-            *names
-        }:
+        if kind in {"auto", name} and set(form[:3]) <= set(names):
             return form
     wanted = FORMATS.items() if kind == "auto" else [(kind, FORMATS[kind])]
     columns = "; ".join(f"{n}: {', '.join(form[:3])}" for n, form in wanted)
@@ -214,22 +225,21 @@ def _format(path: str, kind: str, row: Mapping[str, Any]) -> _Format:
     raise TraceError(f"{path}, line 1: its columns are {has}, wanted are {columns}")
 
 
-def _values(where: str, form: _Format, row: Mapping[str, Any]) -> tuple[int, int, int]:
-    name = form.time
+def _values(path: str, line: int, form: _Format, row: _Raw) -> tuple[int, int, int]:
+    column = 0
     try:
-        at = form.ns(_given(row, name))
-        name = form.inputs
-        prompt = _tokens(_given(row, name))
-        name = form.outputs
-        return at, prompt, _tokens(_given(row, name))
+        at = form.ns(_given(row[0]))
+        column = 1
+        prompt = _tokens(_given(row[1]))
+        column = 2
+        return at, prompt, _tokens(_given(row[2]))
     except ValueError as error:
-        value = row.get(name)
-        reason = f"{value!r} is {error}, correct or remove the line"
-        raise TraceError(f"{where}, column {name}: {reason}") from None
+        where = f"{path}, line {line}, column {form[column]}"
+        reason = f"{row[column]!r} is {error}, correct or remove the line"
+        raise TraceError(f"{where}: {reason}") from None
 
 
-def _given(row: Mapping[str, Any], name: str) -> Any:
-    value = row.get(name)
+def _given(value: Any) -> Any:
     if value is None or value == "":
         raise ValueError("no value")
     return value

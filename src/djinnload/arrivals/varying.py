@@ -1,6 +1,6 @@
 """Rates that change as the scenario says: ramps and stages; pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 from random import Random
 from typing import Annotated, ClassVar
@@ -21,6 +21,7 @@ from djinnload.units import Duration, Hz
 __all__ = ("Ramp", "Stages")
 
 _NO_HINTS: Mapping[str, int] = {}
+_Offsets = Iterator[tuple[int, Mapping[str, int]]]
 
 
 class RampOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,10 +95,13 @@ class Ramp:
         self._curve = (ramp, Segment(inf, high, high)) if high else (ramp,)
         self.random = options.random
 
-    def offsets(self, rng: Random) -> Iterator[tuple[int, Mapping[str, int]]]:
+    def offsets(self, rng: Random) -> _Offsets:
         """Yield where the area reaches each session's; no end if *end* is given."""
-        areas = unit_poisson(rng) if self.random else even()
-        return ((offset, _NO_HINTS) for offset in reached(self._curve, areas))
+        return _offsets(self._curve, rng if self.random else None)
+
+    def warmup(self, rng: Random) -> _Offsets:
+        """Yield sessions at the steady rate *start*; none where that is none."""
+        return _offsets(_steady(self._curve[0]), rng if self.random else None)
 
     def expected(self, seconds: float) -> float:
         """Return A(*seconds*)."""
@@ -126,10 +130,13 @@ class Stages:
         self._curve = [Segment(seconds, rate, rate) for seconds, rate in rates]
         self.random = options.random
 
-    def offsets(self, rng: Random) -> Iterator[tuple[int, Mapping[str, int]]]:
+    def offsets(self, rng: Random) -> _Offsets:
         """Yield where the area reaches each session's, to the end of the stages."""
-        areas = unit_poisson(rng) if self.random else even()
-        return ((offset, _NO_HINTS) for offset in reached(self._curve, areas))
+        return _offsets(self._curve, rng if self.random else None)
+
+    def warmup(self, rng: Random) -> _Offsets:
+        """Yield sessions at the rate of the first stage; none where that is a pause."""
+        return _offsets(_steady(self._curve[0]), rng if self.random else None)
 
     def expected(self, seconds: float) -> float:
         """Return the area up to *seconds*."""
@@ -138,3 +145,14 @@ class Stages:
     def residuals(self, offsets: Sequence[int], rng: Random) -> Sequence[float]:
         """Return the area between sessions, as `Ramp` does."""
         return differences(passed(self._curve, offsets))
+
+
+def _steady(first: Segment) -> tuple[Segment]:
+    """Return the rate that *first* begins with, without end."""
+    return (Segment(inf, first.low, first.low),)
+
+
+def _offsets(curve: Iterable[Segment], rng: Random | None) -> _Offsets:
+    """Yield sessions due by *curve*; None: nothing is drawn."""
+    areas = unit_poisson(rng) if rng is not None else even()
+    return ((offset, _NO_HINTS) for offset in reached(curve, areas))
