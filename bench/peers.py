@@ -23,11 +23,16 @@ FOREVER = 120
 
 
 class Client:
-    """A client under way on the client's core; a context manager that ends it."""
+    """A client under way; a context manager that ends it.
 
-    def __init__(self, argv, **env):
+    Args:
+        core: Where it runs; None: anywhere.
+    """
+
+    def __init__(self, argv, *, core: int | None = kit.CLIENT_CORE, **env):
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - closed on leaving
-        full = ["taskset", "-c", str(kit.CLIENT_CORE), *map(str, argv)]
+        where = [] if core is None else ["taskset", "-c", str(core)]
+        full = [*where, *map(str, argv)]
         texts = {name: str(value) for name, value in env.items()}
         self.process = subprocess.Popen(
             full,
@@ -44,7 +49,7 @@ class Client:
     def __exit__(self, *_):
         self.process.terminate()
         try:
-            self.process.wait(2)
+            self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -147,7 +152,12 @@ def molotov(port: int, workers: int):
 
 def aiperf(port: int, folder: Path, rate: float, seconds: float):
     """A chat client; the answer is 250 bytes of JSON, the least that it takes."""
-    argv = [PEERS / "aiperf", "profile", "--model", "null", "--tokenizer", "builtin"]
+    tokenizer = kit.BUILD / "tokenizer"
+    if not tokenizer.exists():
+        subprocess.run(
+            [*peer("make_tokenizer.py"), tokenizer], check=True, capture_output=True
+        )
+    argv = [PEERS / "aiperf", "profile", "--model", "null", "--tokenizer", tokenizer]
     argv += [
         "--url",
         f"http://127.0.0.1:{port}",
@@ -159,7 +169,7 @@ def aiperf(port: int, folder: Path, rate: float, seconds: float):
     argv += ["--request-rate", f"{rate:g}", "--arrival-pattern", "constant"]
     argv += ["--benchmark-duration", f"{seconds:g}", "--isl", "8", "--osl", "1"]
     argv += ["--artifact-dir", folder, "--no-gpu-telemetry", "--no-server-metrics"]
-    return argv, {"HF_HUB_OFFLINE": 1, "AIPERF_TELEMETRY": "off"}
+    return argv, {}
 
 
 def there(argv) -> bool:
@@ -183,7 +193,7 @@ def window(server, client, *, settle: float, seconds: float) -> dict:
     """
     if not server.wait(server.count + 50, 30):
         text = client.said()[-500:]
-        raise RuntimeError(f"no requests came from {client.process.args[3:]}: {text}")
+        raise RuntimeError(f"no requests came from {client.process.args}: {text}")
     time.sleep(settle)
     before = _reading(server, client)
     time.sleep(seconds)
