@@ -84,6 +84,28 @@ def fold(name, c, loop="open"):
     )
 
 
+def dialogues(tokens, *, sessions=50, shift=0, name="chat", **changes):
+    """Sessions of one prefill and *tokens* − 1 decodes, one each 100 ms."""
+    n = sessions * tokens
+    base = population(0, rate=10).requests
+    columns = {f: np.resize(getattr(base, f), n) for f in base.__struct_fields__}
+    session, at = np.divmod(np.arange(n), tokens)
+    due = BEGIN + shift + session * 100 * MS + at * 5 * MS
+    columns |= {
+        "due_ns": due,
+        "ready_ns": due.astype(float),
+        "sent_ns": due.astype(float),
+        "done_ns": due + (1.0 + at) * MS,
+        "units": np.ones(n),
+        "session": session,
+        "session_end": at == tokens - 1,
+        "step": np.where(at == 0, "prefill", "decode").astype(object),
+    }
+    for field, change in changes.items():
+        columns[field] = change(columns[field].copy())
+    return fold(name, columns)
+
+
 def renamed(samples, name="chat", loop="open", kept=slice(None)):
     """The same requests, or *kept* of them, under another name or loop."""
     columns = {f: getattr(samples.requests, f) for f in Requests.__struct_fields__}

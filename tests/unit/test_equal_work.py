@@ -8,33 +8,11 @@ import pytest
 from djinnload.health import judge_run
 from djinnload.health_work import shortest, unequal
 from djinnload.summary import fold_run
-from health_kit import BEGIN, cell, codes, fold, population  # tests/, by conftest.py
+from health_kit import cell, codes, dialogues, population  # tests/, by conftest.py
 
 COMPARED = {"baseline": "fcfs", "metrics": ["p95(latency)"], "differs": []}
 PREFIX = COMPARED | {"equal_work": "prefix"}
 MS = 1_000_000
-
-
-def dialogues(tokens, *, sessions=50, shift=0, name="chat", **changes):
-    """Sessions of one prefill and *tokens* − 1 decodes, one each 100 ms."""
-    n = sessions * tokens
-    base = population(0, rate=10).requests
-    columns = {f: np.resize(getattr(base, f), n) for f in base.__struct_fields__}
-    session, at = np.divmod(np.arange(n), tokens)
-    due = BEGIN + shift + session * 100 * MS + at * 5 * MS
-    columns |= {
-        "due_ns": due,
-        "ready_ns": due.astype(float),
-        "sent_ns": due.astype(float),
-        "done_ns": due + (1.0 + at) * MS,
-        "units": np.ones(n),
-        "session": session,
-        "session_end": at == tokens - 1,
-        "step": np.where(at == 0, "prefill", "decode").astype(object),
-    }
-    for field, change in changes.items():
-        columns[field] = change(columns[field].copy())
-    return fold(name, columns)
 
 
 def found(a, b, comparison=COMPARED, **manifest):
