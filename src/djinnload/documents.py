@@ -1,5 +1,6 @@
 """Manifests and index entries of a run, as they stand in its directory; pure."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
