@@ -1,22 +1,25 @@
 """Arrow columns → numpy arrays, as `stats` needs them; imports pyarrow when used."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from djinnload.packing import Labels, Packed, gather, pack
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("codes", "empty", "floats", "integers", "take", "texts")
+__all__ = ("NEEDED", "codes", "floats", "integers", "join", "parts", "texts")
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: All parts of a population: columns end to end, times as ns after ``due_ns``.
+Parts = dict[str, Any]
 
-#: Field of `stats.Requests` (and what groups turns) by column of the samples.
-_INTEGERS = ("due_ns", "done_ns", "turn", "session", "user", "worker", "seq")
+_INTEGERS = ("due_ns", "turn", "session", "user", "worker", "seq")
+_TIMES = ("ready_ns", "sent_ns", "first_ns", "done_ns")
+#: Name here by column of the samples.
 _FLOATS = {
-    "ready_ns": "ready_ns",
-    "sent_ns": "sent_ns",
-    "first_ns": "first_ns",
     "queue_ns": "server_queue_ns",
     "exec_ns": "server_exec_ns",
     "units": "units",
@@ -27,6 +30,18 @@ _FLOATS = {
 }
 _TEXTS = ("step", "outcome")
 _THREE_STATES = ("verified", "session_end")
+_STATES = (False, True, None)
+
+#: The columns of a samples file that a fold reads.
+NEEDED = (
+    "population",
+    "phase",
+    *_INTEGERS,
+    *_TIMES,
+    *(name for name in _FLOATS.values() if name != "max_abs_diff"),
+    *_TEXTS,
+    *_THREE_STATES,
+)
 
 
 def codes(column: "pa.ChunkedArray") -> tuple[Array, list[Any]]:
@@ -64,36 +79,77 @@ def floats(column: "pa.ChunkedArray") -> Array:
     return np.asarray(column.to_numpy(), np.float64)
 
 
-def take(table: "pa.Table", rows: Array) -> dict[str, Array]:
-    """Return the columns of `stats.Requests`, and those that group turns, at *rows*.
+def parts(table: "pa.Table") -> Callable[[Array], Parts]:
+    """Return what makes the packed columns of some rows of *table*.
 
     ``max_abs_diff`` may be missing from *table*: nothing was checked.
     """
-    taken = {name: integers(table[name])[rows] for name in _INTEGERS}
+    import pyarrow.compute as pc
+
+    wide: dict[str, Array] = {name: integers(table[name]) for name in _INTEGERS}
+    for name in _TIMES:
+        # Subtracted as integers: floats lose nanoseconds after 104 days of uptime.
+        wide[name] = pc.subtract(table[name], table["due_ns"]).to_numpy()
     for field, name in _FLOATS.items():
         known = name in table.column_names
-        taken[field] = (
-            floats(table[name])[rows] if known else np.full(len(rows), np.nan)
-        )
-    for name in _TEXTS:
-        taken[name] = texts(table[name])[rows]
-    for name in _THREE_STATES:
-        taken[name] = _three_states(table[name])[rows]
-    taken["session_end"] = (taken["session_end"] == True).astype(bool)  # noqa: E712
-    return taken
+        wide[field] = floats(table[name]) if known else np.full(table.num_rows, np.nan)
+    words = {name: codes(table[name]) for name in _TEXTS}
+    words |= {name: (_states(table[name]), list(_STATES)) for name in _THREE_STATES}
+
+    def at(rows: Array) -> Parts:
+        whole = len(rows) == table.num_rows
+        made: Parts = {
+            name: pack(values if whole else values[rows])
+            for name, values in wide.items()
+        }
+        for name, (numbers, known) in words.items():
+            made[name] = Labels(pack(numbers if whole else numbers[rows]), known)
+        return made
+
+    return at
 
 
-def _three_states(column: "pa.ChunkedArray") -> Array:
+def join(every: Sequence[Parts]) -> Parts:
+    """Return columns end to end; of none, columns without rows."""
+    if not every:
+        return _none()
+    return {
+        name: _labels([each.pop(name) for each in every])
+        if name in (*_TEXTS, *_THREE_STATES)
+        else gather([each.pop(name) for each in every])
+        for name in tuple(every[0])
+    }
+
+
+def _labels(several: Sequence[Labels]) -> Labels:
+    words: dict[Any, int] = {}
+    for each in several:
+        for word in each.words:
+            words.setdefault(word, len(words))
+    known = tuple(words)
+    return Labels(gather([_recoded(each, words) for each in several]), known)
+
+
+def _recoded(labels: Labels, words: dict[Any, int]) -> Packed:
+    place = np.array([words[word] for word in labels.words], np.int64)
+    if (place == np.arange(len(place))).all():
+        return labels.codes
+    return pack(place[labels.codes()])
+
+
+def _states(column: "pa.ChunkedArray") -> Array:
     import pyarrow as pa
 
-    states = column.cast(pa.int8()).fill_null(2).to_numpy()
-    known = np.array([False, True, None], dtype=object)
-    return np.asarray(known[states])
+    if column.null_count == len(column):
+        return np.full(len(column), len(_STATES) - 1)
+    states = column.cast(pa.int8()).fill_null(len(_STATES) - 1)
+    return np.asarray(states.to_numpy(), np.int64)
 
 
-def empty() -> dict[str, Array]:
-    """Return what `take` returns of no rows."""
-    taken: dict[str, Array] = {name: np.empty(0, np.int64) for name in _INTEGERS}
-    taken |= {field: np.empty(0) for field in _FLOATS}
-    taken |= {name: np.empty(0, object) for name in (*_TEXTS, "verified")}
-    return taken | {"session_end": np.empty(0, bool)}
+def _none() -> Parts:
+    whole = Packed(np.empty(0, np.int64), floats=False)
+    unknown = Packed(np.empty(0), floats=True)
+    made: Parts = dict.fromkeys((*_INTEGERS, "done_ns"), whole)
+    made |= dict.fromkeys((*_FLOATS, *_TIMES[:-1]), unknown)
+    made |= {name: Labels(whole, ()) for name in _TEXTS}
+    return made | {name: Labels(whole, _STATES) for name in _THREE_STATES}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats as tests
 
-from djinnload import deciding, objective
+from djinnload import deciding, objective, stats
 from djinnload.findings import Found, note, void
 from djinnload.stats import Array, PopulationSamples, Requests
 from djinnload.units import SECOND, US
@@ -59,9 +59,8 @@ LITTLE_SAMPLES = 100
 
 def first_requests(requests: Requests) -> Array:
     """Return the index of each session's first request."""
-    keys = np.column_stack((requests.user, requests.session)).astype(np.int64)
-    _, first = np.unique(keys, axis=0, return_index=True)
-    return np.asarray(first)
+    order, starts = stats.by_session(requests)
+    return order[starts]
 
 
 # Arrivals
@@ -272,17 +271,19 @@ def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
     finished = evidence.manifest.get("window", {}).get("finished_ns")
     if evidence.manifest.get("interrupted") and finished:
         end = max(begin, min(end, int(finished)))
-    sent, done = evidence.flights()
-    sent, done = sent[np.isfinite(sent)], done[np.isfinite(sent)]
-    spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
-    expected, rows = float(spans.sum()) / max(1, end - begin), int((spans > 0).sum())
     times, seen = evidence.probe("in_flight", source="engine")
     inside = (times >= begin) & (times < end)
     times, seen = times[inside], seen[inside]
-    n = len(seen)
+    n, area, rows, there = len(seen), 0.0, 0, np.zeros(len(seen))
+    for sent, done in evidence.flights():
+        spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
+        area += float(spans.sum())
+        rows += int((spans > 0).sum())
+        there += _up_to(sent, times) - _up_to(done, times)
+    expected = area / max(1, end - begin)
     if n < 2:  # noqa: PLR2004 - no spread of one
         return math.nan, math.nan, n, expected, rows
-    beyond = seen - (_up_to(sent, times) - _up_to(done, times))
+    beyond = seen - there
     error = float(beyond.std(ddof=1)) / math.sqrt(n)
     return expected + float(beyond.mean()), error, n, expected, rows
 

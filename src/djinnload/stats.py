@@ -4,7 +4,7 @@ Percentiles are nearest rank, everywhere. A turn that is not ok ranks as +inf.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from msgspec import Struct
@@ -22,6 +22,7 @@ from djinnload.intervals import (
     share_interval,
     share_of,
 )
+from djinnload.packing import Columns
 from djinnload.units import SECOND
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ __all__ = (
     "Requests",
     "Turns",
     "blocks",
+    "by_session",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "goodput",
@@ -53,10 +55,11 @@ __all__ = (
 )
 
 
-class Turns(Struct, frozen=True):
+class Turns(Columns):
     """The turns of one population of one cell whose phase is measure, in due order.
 
-    All arrays have shape ``(n,)``. Times are float64 ns; NaN where unknown.
+    All arrays have shape ``(n,)``. Times are float64 ns; NaN where unknown. A column
+    may be made anew at each access: keep what is used twice, and write to none.
 
     Attributes:
         due_ns: int64; the first request's due.
@@ -70,48 +73,60 @@ class Turns(Struct, frozen=True):
         number: int64; the turn's number within its session.
     """
 
-    due_ns: Array
-    done_ns: Array
-    ok: Array
-    latency_ns: Array
-    service_ns: Array
-    queue_ns: Array
-    exec_ns: Array
-    lateness_ns: Array
-    blocked_ns: Array
-    ttft_ns: Array
-    tpot_ns: Array
-    units: Array
-    number: Array
+    __struct_fields__: ClassVar[tuple[str, ...]] = (
+        "due_ns",
+        "done_ns",
+        "ok",
+        "latency_ns",
+        "service_ns",
+        "queue_ns",
+        "exec_ns",
+        "lateness_ns",
+        "blocked_ns",
+        "ttft_ns",
+        "tpot_ns",
+        "units",
+        "number",
+    )
 
 
-class Requests(Struct, frozen=True):
+class Requests(Columns):
     """The requests of one population of one cell whose phase is measure, in due order.
 
+    Of `Columns`, as `Turns` are.
+
     Attributes:
-        step, outcome: object arrays of str.
+        step, outcome: `Labels` of str.
+        due_ns, done_ns: int64.
         ready_ns, sent_ns, first_ns: float64, NaN where null.
+        queue_ns, exec_ns, units, bytes_sent, bytes_received, reused_tokens,
+            max_abs_diff: float64, NaN where null.
+        verified: `Labels` of True, False or None (not checked).
+        turn, session, user: int64.
+        session_end: bool.
     """
 
-    step: Array
-    outcome: Array
-    due_ns: Array
-    ready_ns: Array
-    sent_ns: Array
-    first_ns: Array
-    done_ns: Array
-    queue_ns: Array
-    exec_ns: Array
-    units: Array
-    bytes_sent: Array
-    bytes_received: Array
-    reused_tokens: Array
-    max_abs_diff: Array
-    verified: Array  #: object: True, False or None (not checked)
-    turn: Array
-    session: Array
-    user: Array
-    session_end: Array
+    __struct_fields__: ClassVar[tuple[str, ...]] = (
+        "step",
+        "outcome",
+        "due_ns",
+        "ready_ns",
+        "sent_ns",
+        "first_ns",
+        "done_ns",
+        "queue_ns",
+        "exec_ns",
+        "units",
+        "bytes_sent",
+        "bytes_received",
+        "reused_tokens",
+        "max_abs_diff",
+        "verified",
+        "turn",
+        "session",
+        "user",
+        "session_end",
+    )
 
 
 class PopulationSamples(Struct, frozen=True):
@@ -149,7 +164,7 @@ def populations(
     # Imported late, as it makes what is defined here.
     from djinnload import grouping
 
-    return grouping.populations(table, manifest)
+    return grouping.populations([table], manifest)[0]
 
 
 def values(samples: PopulationSamples, metric: str, step: str | None = None) -> Array:
@@ -198,10 +213,10 @@ METRICS = (
 def within_deadline(samples: PopulationSamples) -> Array:
     """Return, bool a turn, whether it was ok and no later than the deadline, if any."""
     turns = samples.turns
-    if samples.deadline_ns is None:
-        return turns.ok
-    in_time: Array = turns.ok & (turns.latency_ns <= samples.deadline_ns)
-    return in_time
+    good: Array = turns.ok
+    if samples.deadline_ns is not None:
+        good = good & (turns.latency_ns <= samples.deadline_ns)
+    return good
 
 
 def goodput(samples: PopulationSamples) -> float:
@@ -223,10 +238,10 @@ def in_system(samples: PopulationSamples) -> tuple[float, int]:
     due = np.clip(samples.turns.due_ns, begin, end)
     done = np.clip(samples.turns.done_ns, begin, end)
     mean = float((done - due).sum() / (end - begin))
-    times = np.concatenate((done, due))
-    change = np.concatenate((np.full(len(done), -1), np.ones(len(due), np.int64)))
-    # At equal times those that leave go first: done is not in the system any more.
-    inside = np.cumsum(change[np.argsort(times, kind="stable")])
+    # The most are there just after an arrival. At equal times those that leave go
+    # first: done is not in the system any more.
+    left = np.searchsorted(np.sort(done), due, side="right")
+    inside = np.arange(1, len(due) + 1) - left
     return mean, int(inside.max(initial=0))
 
 
@@ -237,18 +252,33 @@ def sessions(samples: PopulationSamples) -> Array:
     was not ok.
     """
     r = samples.requests
-    if not len(r.due_ns):
+    due = r.due_ns
+    if not len(due):
         return np.empty(0)
-    order = np.lexsort((r.due_ns, r.session, r.user))
-    starts = group_starts(r.user[order], r.session[order])
+    order, starts = by_session(r)
     ok = np.logical_and.reduceat(_is_ok(r)[order], starts)
     ended = np.logical_or.reduceat(r.session_end[order].astype(bool), starts)
-    first = np.minimum.reduceat(r.due_ns[order], starts)
+    first = np.minimum.reduceat(due[order], starts)
     span = np.maximum.reduceat(r.done_ns[order], starts) - first
     lasted = np.where(ok, span.astype(np.float64), np.inf)
     by_due = np.argsort(first, kind="stable")
     kept: Array = lasted[by_due][(ended | ~ok)[by_due]]
     return kept
+
+
+def by_session(requests: Requests) -> tuple[Array, Array]:
+    """Return the order that puts sessions one after the other, and where each starts.
+
+    Sessions come by user and number, their requests in due order.
+    """
+    user, session = requests.user, requests.session
+    keys = (user, session)
+    changed = (np.diff(user) > 0) | ((np.diff(user) == 0) & (np.diff(session) >= 0))
+    if changed.all():
+        # As open populations are: nothing has to move.
+        return np.arange(len(user)), group_starts(*keys)
+    order = np.lexsort((session, user))
+    return order, group_starts(*(key[order] for key in keys))
 
 
 def group_starts(*keys: Array) -> Array:
@@ -265,7 +295,7 @@ def _miss(samples: PopulationSamples) -> Array:
 
 
 def _error(samples: PopulationSamples) -> Array:
-    return ~samples.turns.ok
+    return np.asarray(~samples.turns.ok)
 
 
 _SHARES: Mapping[str, Callable[[PopulationSamples], Array]] = {
@@ -290,5 +320,5 @@ def _request_latency(requests: Requests, step: str | None) -> Array:
 
 
 def _is_ok(requests: Requests) -> Array:
-    ok: Array = (requests.outcome == "ok") & (requests.verified != False)  # noqa: E712
-    return ok.astype(bool)
+    ok = (requests.outcome == "ok") & (requests.verified != False)  # noqa: E712
+    return np.asarray(ok, bool)

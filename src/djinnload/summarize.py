@@ -188,8 +188,11 @@ def _units_per_s(samples: PopulationSamples) -> float:
 
 def _outcomes(repeats: Sequence[PopulationSamples]) -> dict[str, int]:
     """Count requests by outcome; those found wrong are wrong already when read."""
-    seen = np.concatenate([each.requests.outcome for each in repeats])
-    return {str(name): int((seen == str(name)).sum()) for name in OUTCOMES}
+    every = [each.requests.outcome for each in repeats]
+    return {
+        str(name): sum(int((each == str(name)).sum()) for each in every)
+        for name in OUTCOMES
+    }
 
 
 def _sessions(repeats: Sequence[PopulationSamples]) -> dict[str, int | None]:
@@ -268,9 +271,13 @@ def _time_split(repeats: Sequence[PopulationSamples]) -> dict[str, float | None]
 def _idle(samples: PopulationSamples) -> Array:
     """Return ready − previous done of requests with one before in their session."""
     r = samples.requests
-    order = np.lexsort((r.due_ns, r.session, r.user))
-    same = (np.diff(r.session[order]) == 0) & (np.diff(r.user[order]) == 0)
-    idle: Array = (r.ready_ns[order][1:] - r.done_ns[order][:-1])[same]
+    order, starts = stats.by_session(r)
+    later = np.ones(len(order), bool)
+    later[starts] = False
+    if not later.any():
+        return np.empty(0)
+    at = np.flatnonzero(later)
+    idle: Array = r.ready_ns[order[at]] - r.done_ns[order[at - 1]]
     return idle
 
 
@@ -281,19 +288,19 @@ def _mean_ms(values: Array) -> float | None:
 
 def _by_step(samples: PopulationSamples) -> dict[str, Any]:
     r = samples.requests
-    ok = (r.outcome == "ok").astype(bool)
+    ok, step, due = r.outcome == "ok", r.step, r.due_ns
     made = {}
-    for step in sorted({str(each) for each in r.step}):
-        mine = (r.step == step).astype(bool)
-        columns = {
-            "latency": r.done_ns - r.due_ns,
-            "service": r.done_ns - r.sent_ns,
-            "queue": r.queue_ns,
-            "exec": r.exec_ns,
+    for name in sorted(step.counts()):
+        mine = step == name
+        columns: dict[str, Callable[[], Array]] = {
+            "latency": lambda: r.done_ns - due,
+            "service": lambda: r.done_ns - r.sent_ns,
+            "queue": lambda: r.queue_ns,
+            "exec": lambda: r.exec_ns,
         }
-        made[step] = {"n": int(mine.sum())} | {
-            f"{name}_ms": times([_known(values[mine & ok])])
-            for name, values in columns.items()
+        made[str(name)] = {"n": int(mine.sum())} | {
+            f"{metric}_ms": times([_known(values()[mine & ok])])
+            for metric, values in columns.items()
         }
     return made
 

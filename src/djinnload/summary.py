@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from djinnload import columns, hlog, objective, stats, summarize
+from djinnload import columns, grouping, hlog, objective, summarize
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding
 from djinnload.health import CellEvidence, judge_cell, not_applicable
-from djinnload.recorder import read_json, read_probes, read_samples, write_json
+from djinnload.reading import read_json, read_probes, sample_groups, write_json
 from djinnload.run_summary import Cell, run_summary
 from djinnload.stats import Array, PopulationSamples
 from djinnload.summarize import turn_times
@@ -100,14 +100,14 @@ def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
 def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvidence:
     manifest = read_json(cell_dir / "manifest.json")
     probes = read_probes(cell_dir)
-    samples = read_samples(cell_dir)
-    done = columns.integers(samples["done_ns"]).astype(np.float64)
+    samples = sample_groups(cell_dir, columns.NEEDED)
+    populations, others = grouping.populations(samples, manifest)
     return CellEvidence(
-        populations=stats.populations(samples, manifest),
+        populations=populations,
         probes=probes if probes.num_rows else None,
         manifest=manifest,
         calibration=calibration,
-        every_flight=(columns.floats(samples["sent_ns"]), done),
+        other_flights=others,
     )
 
 
@@ -283,7 +283,7 @@ def read_cell(
 
 def _broke_off(cell_dir: Path) -> str:
     """Return what is left of a cell that did not come to its end."""
-    n = read_samples(cell_dir).num_rows
+    n = sum(table.num_rows for table in sample_groups(cell_dir, ("worker", "seq")))
     return f"broke off after {n:,} requests, which are in its samples"
 
 

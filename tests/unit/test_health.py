@@ -16,6 +16,7 @@ from djinnload.health import (
     unproven,
 )
 from djinnload.objective import Judged, decide, parse
+from djinnload.stats import Turns
 from djinnload.units import MS, US
 from health_kit import (  # tests/, by conftest.py
     BEGIN,
@@ -356,11 +357,9 @@ def test_without_waiting_policies_are_not_compared(seed):
 def test_a_queue_that_the_server_tells_of_decides(queue_ms, rate, policy, found):
     busy = population(0, rate=rate)
     n = len(busy.turns.ok)
-    turns = structs.replace(
-        busy.turns,
-        queue_ns=np.full(n, queue_ms * MS),
-        exec_ns=np.full(n, 5.0 * MS),
-    )
+    known = {f: getattr(busy.turns, f) for f in Turns.__struct_fields__}
+    told = {"queue_ns": np.full(n, queue_ms * MS), "exec_ns": np.full(n, 5.0 * MS)}
+    turns = Turns(**(known | told))
     cells = [
         cell(
             structs.replace(busy, turns=turns),

@@ -253,9 +253,7 @@ def test_flights_of_the_warm_up_count_too():
     seen = (at, count + 50 * (at < BEGIN + 4 * SECOND))
     short = cell(measured, probe=probes(seen=seen))
     assert len(only("LITTLE", short)) == 1
-    r = measured.requests
-    every = (np.append(r.sent_ns, sent), np.append(r.done_ns, done))
-    whole = structs.replace(short, every_flight=every)
+    whole = structs.replace(short, other_flights=(sent, done))
     assert only("LITTLE", whole) == []
 
 
