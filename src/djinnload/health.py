@@ -76,8 +76,8 @@ class CellEvidence(Struct, frozen=True):
 
     @property
     def open(self) -> list[PopulationSamples]:
-        """The populations whose arrivals wait for nobody."""
-        return [each for each in self.populations.values() if each.loop == "open"]
+        """The populations whose arrivals wait for nobody, partly open ones too."""
+        return [each for each in self.populations.values() if each.loop != "closed"]
 
     @property
     def timed(self) -> list[PopulationSamples]:
@@ -85,7 +85,7 @@ class CellEvidence(Struct, frozen=True):
         return [
             each
             for each in self.populations.values()
-            if each.loop == "open" or self.plan(each.name).get("think")
+            if each.loop != "closed" or self.plan(each.name).get("think")
         ]
 
     @property

@@ -171,9 +171,11 @@ def if_steady(evidence: "CellEvidence") -> str:
     if not _long(evidence):
         return f"no population has {STEADY_LEAST} turns"
     ramps = [each.name for each in evidence.open if _ramps(each)]
-    return (
-        f"sessions of {', '.join(ramps)} were due at a changing rate" if ramps else ""
-    )
+    if ramps:
+        return f"sessions of {', '.join(ramps)} were due at a changing rate"
+    every = evidence.populations
+    varying = [name for name in every if evidence.plan(name).get("varies")]
+    return f"the scenario changes the users of {', '.join(varying)}" if varying else ""
 
 
 def saturated(evidence: "CellEvidence") -> Found:

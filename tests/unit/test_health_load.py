@@ -157,6 +157,27 @@ def test_a_load_that_is_planned_to_grow_is_not_judged(seed):
     assert only("NOT_STEADY", cell(grows)) == []
 
 
+def test_users_who_are_planned_to_change_are_not_judged():
+    def slower(done, rng):
+        return done + np.linspace(0, 900, len(done)) * MS
+
+    crowd = renamed(population(0, done_ns=slower), loop="closed")
+    assert only("NOT_STEADY", cell(crowd)) != []
+    planned = cell(crowd, plan={"varies": True})
+    assert not_applicable(planned)["NOT_STEADY"] == (
+        "the scenario changes the users of chat"
+    )
+    assert only("NOT_STEADY", planned) == []
+
+
+def test_a_partly_open_population_is_judged_as_an_open_one():
+    """Its users come whatever the server does: ARRIVALS and UNDELIVERED apply."""
+    partly = renamed(population(0), loop="partly-open")
+    told, other = (not_applicable(cell(each)) for each in (partly, population(0)))
+    assert told == other
+    assert "ARRIVALS" not in told
+
+
 # Saturation
 
 
