@@ -1,6 +1,7 @@
 """djinnload itself, by its public `run`: a scenario written from the arguments."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import kept
@@ -68,6 +69,10 @@ def main() -> None:
     path = asked.out / "bench.toml"
     path.write_text(scenario(asked))
     result = djinnload.run_sync(path, out=asked.out, target=target)
+    # A void or missed verdict is none of ours: another tool judges here.
+    if result.error:
+        print(f"error: {result.error}")
+        sys.exit(3)
     print(result.path)
 
 
