@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from djinnload.errors import DjinnloadError, LocalProtocolError, PluginError
 from djinnload.sample import MEASURE, WARMUP, Row
-from djinnload.schedule import Closed, Population, Schedule, Start, following, starts
+from djinnload.schedule import Population, Schedule, Start, follower, starts
 from djinnload.session import Keeper, Session, ended
 from djinnload.spi import Call, CallbackTarget, Clock, Outcome, Reply, Request
 
@@ -106,9 +106,7 @@ class Engine:
         self.error: DjinnloadError | None = None
         self._schedule = schedule
         self._populations = populations
-        self._returning = [
-            isinstance(each, Closed) or each.returning > 0 for each in schedule.sources
-        ]
+        self._followers = [follower(schedule, i) for i in range(len(schedule.sources))]
         self._seeds = [f"{schedule.seed}/input/{each.name}" for each in populations]
         self._now = clock.now
         self._at = clock.at
@@ -204,21 +202,17 @@ class Engine:
         else:
             self._live.discard(session)
             self._close(session, done=True)
-            if self._returning[session.source]:
-                self._next_of_user(session, now)
+            self._next_of_user(session, now)
             if self._measured:
                 self._end_if_done()
 
     def _next_of_user(self, session: Session, done: int) -> None:
-        """Start, or arm, the next session of a user who comes back."""
-        found = following(
-            self._schedule,
-            session.source,
-            session.user,
-            session.index,
-            done_ns=done - self._begin,
-            retry_ns=0 if session.ok else session.plan.retry_ns,
-        )
+        """Start, or arm, the user's next session, if there is one."""
+        follow = self._followers[session.source]
+        if follow is None:
+            return
+        retry = 0 if session.ok else session.plan.retry_ns
+        found = follow(session.user, session.index, done - self._begin, retry)
         if found is not None:
             due = self._begin + found.offset_ns
             # Never one after another within a call: a session may ask for nothing.

@@ -22,6 +22,9 @@ _Offsets = Iterator[tuple[int, Mapping[str, int]]]
 _NO_HINTS: Mapping[str, int] = {}
 
 
+Follower = Callable[[int, int, int, int], "Start | None"]
+
+
 class Population(Struct, frozen=True):
     """One population as the engine needs it: every name resolved.
 
@@ -163,13 +166,12 @@ def following(
     """
     found = schedule.sources[source]
     number = session - 1 if session < 0 else session + 1
-    wait = retry_ns
+    due = done_ns + retry_ns
     if found.think is not None or isinstance(found, Open):
         key = f"{found.name or source}/{user}/{number}"
         if isinstance(found, Open) and not _returns(schedule, found, key):
             return None
-        wait = max(wait, _pause(schedule, found, key))
-    due = done_ns + wait
+        due = done_ns + max(retry_ns, _pause(schedule, found, key))
     if isinstance(found, Closed) and found.levels:
         due = _there(schedule, found, user, due)
     if due >= schedule.duration_ns:
@@ -177,9 +179,35 @@ def following(
     number = 0 if number < 0 <= due else number
     if isinstance(found, Open):
         population = found.population
+    elif len(found.mix) == 1:
+        population = found.mix[0][0]
     else:
         population = _drawn(schedule, found, source, user, number)
     return Start(due, source, population, user, number, _NO_HINTS)
+
+
+def follower(schedule: Schedule, source: int) -> Follower | None:
+    """Return `following` for one source, ready to be called for every session.
+
+    Called with user, session, done_ns and retry_ns. None: nobody ever comes back.
+    """
+    found = schedule.sources[source]
+    if isinstance(found, Open) and not found.returning:
+        return None
+    if isinstance(found, Open) or found.think or found.levels or len(found.mix) > 1:
+        return lambda user, session, done_ns, retry_ns: following(
+            schedule, source, user, session, done_ns=done_ns, retry_ns=retry_ns
+        )
+    population, end = found.mix[0][0], schedule.duration_ns
+
+    def at_once(user: int, session: int, done_ns: int, retry_ns: int) -> Start | None:
+        due = done_ns + retry_ns
+        if due >= end:
+            return None
+        number = session + 1 if session >= 0 else 0 if due >= 0 else session - 1
+        return Start(due, source, population, user, number, _NO_HINTS)
+
+    return at_once
 
 
 def _returns(schedule: Schedule, source: Open, key: str) -> bool:

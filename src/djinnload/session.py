@@ -83,12 +83,9 @@ class Session:
     def __init__(
         self, start: Start, plan: Population, due: int, phase: str, prefix: str
     ) -> None:
-        self.source = start.source
-        self.population = start.population
-        self.user = start.user
-        self.index = start.session
+        _, self.source, self.population, self.user, self.index, _ = start
         self.plan = plan
-        self.session_id = f"{prefix}-{start.user}-{start.session}"
+        self.session_id = f"{prefix}-{self.user}-{self.index}"
         self.due = self.previous_done = self.request_due = due
         self.phase = self.turn_phase = phase
         self.turn = -1

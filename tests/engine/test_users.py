@@ -9,7 +9,7 @@ from scipy import stats
 
 from djinnload import testing
 from djinnload.scenarios.users import FOREVER, Level, most, stays
-from djinnload.schedule import Closed, Open, Schedule, following, starts
+from djinnload.schedule import Closed, Open, Schedule, follower, following, starts
 from djinnload.spi import Outcome, Reply
 from djinnload.testing import Answer, ScriptedTarget, population, simulate
 
@@ -223,6 +223,19 @@ def test_a_pause_is_of_the_user_and_the_session():
     returns = [due(1, user, 0) is not None for user in range(200)]
     assert returns == [due(1, user, 0) is not None for user in range(200)]
     assert 50 < sum(returns) < 150
+
+
+@pytest.mark.parametrize("source", [closed(3), closed(3, think=lambda _: MS)])
+def test_the_quick_follower_says_what_the_slow_one_says(source):
+    """At the bounds of warm-up and measure, before and after."""
+    schedule = Schedule(1, (source,), 2 * S, S)
+    quick = follower(schedule, 0)
+    for done in (-2 * S, -MS - 1, -MS, -1, 0, 1, S - MS - 1, S - MS, S - 1, S):
+        for session in (-7, -1, 0, 6):
+            for retry in (0, MS):
+                slow = following(schedule, 0, 2, session, done_ns=done, retry_ns=retry)
+                assert quick(2, session, done, retry) == slow
+    assert follower(Schedule(1, (Open(0, testing.constant(1)),), 0, S), 0) is None
 
 
 def test_a_million_users_start_in_order():
