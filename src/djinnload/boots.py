@@ -6,8 +6,8 @@ servers stay up side by side, the unmeasured ones idle. Address: argument > scen
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -32,7 +32,21 @@ from djinnload.spi import (
 from djinnload.targets.adapt import as_callback
 from djinnload.targets.exchange import host_and_port
 
-__all__ = ("Boot", "differing", "key", "opened", "where")
+__all__ = (
+    "Boot",
+    "Driver",
+    "answers",
+    "differing",
+    "driving",
+    "key",
+    "opened",
+    "where",
+)
+
+#: Opens a target, given its address (or itself) and how models get there.
+Driver = Callable[
+    [str | Target, str], AbstractAsyncContextManager[tuple[CallbackTarget, Proof]]
+]
 
 #: Embedded server: where every setting of ``[target.server]`` goes.
 EMBEDDED = ""
@@ -81,7 +95,7 @@ class Boot(Struct, frozen=True):
         """Return False if it has ended, as far as that can be told."""
         if self.child is not None:
             return self.child.alive
-        return not (isinstance(self.target, _Watchful) and self.target.lost())
+        return answers(self.target)
 
     def ended(self, during: str) -> HostError:
         """Return what to say when it is not alive any more."""
@@ -107,6 +121,11 @@ class Boot(Struct, frozen=True):
             "registration": dict(self.proof.registration),
             "boot": self.name,
         }
+
+
+def answers(target: CallbackTarget) -> bool:
+    """Return False if the target has lost its server, as far as it can tell."""
+    return not (isinstance(target, _Watchful) and target.lost())
 
 
 class _Clock:
@@ -203,32 +222,33 @@ def _text(name: str, value: Any) -> str:
 
 @asynccontextmanager
 async def opened(
-    plan: CellPlan,
-    models: tuple[Model, ...],
+    scenario: Scenario,
     target: str | Target,
+    drive: Driver,
     *,
     name: str,
     directory: Path,
+    cores: Collection[int] | None = None,
 ) -> AsyncIterator[Boot]:
     """Start the server if it is ours, open the target on it, close both at the end.
 
     Args:
-        plan: Of any cell of the arms that share this boot.
-        models: To register.
+        scenario: Of any of the arms that share this boot.
         target: From `where`.
+        drive: Opens the target: `driving`, or workers.
         name: Of the boot, for its log and the index.
         directory: Gets ``server-<name>.log``.
+        cores: That our server has to keep to; None: any.
 
     Raises:
         HostError: Our server did not start.
         TargetError: Nothing, or no Djinn, answers; or it refuses a model.
     """
-    scenario = plan.cell.scenario
     wanted = settings(scenario)
     register = scenario.target.register
     if target != EMBEDDED or scenario.target.use != "djinn":
         register = "weights" if register == "auto" else register
-        async with _driven(plan, models, target, register) as (driven, proof):
+        async with drive(target, register) as (driven, proof):
             address = target if isinstance(target, str) else ""
             yield Boot(name, address, driven, proof, wanted, register)
         return
@@ -236,8 +256,10 @@ async def opened(
     log = directory / f"server-{name}.log"
     ready_s = scenario.target.ready / 1e9
     async with (
-        launch.embedded(environment(scenario), log, ready_s=ready_s) as child,
-        _driven(plan, models, child.address, register) as (driven, proof),
+        launch.embedded(
+            environment(scenario), log, ready_s=ready_s, cores=cores
+        ) as child,
+        drive(child.address, register) as (driven, proof),
     ):
         # We started it with these settings; what it echoes itself counts for more.
         launched = {k: Evidence("launched", v) for k, v in wanted.items()}
@@ -246,10 +268,20 @@ async def opened(
 
 
 @asynccontextmanager
-async def _driven(
+async def driving(
     plan: CellPlan, models: tuple[Model, ...], target: str | Target, register: str
 ) -> AsyncIterator[tuple[CallbackTarget, Proof]]:
-    """Open the target; close it at the end."""
+    """Open the target in this process; close it at the end.
+
+    Args:
+        plan: Of any cell of the arms that share the boot.
+        models: To register.
+        target: Its address, or the object itself.
+        register: ``id`` or ``weights``.
+
+    Raises:
+        TargetError: Nothing, or no Djinn, answers; or it refuses a model.
+    """
     address = target if isinstance(target, str) else ""
     made = plan.target(plan.target_options) if isinstance(target, str) else target
     ready_ns = plan.cell.scenario.target.ready

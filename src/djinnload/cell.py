@@ -1,31 +1,42 @@
 """One cell, for real: clock, engine, probes and recorder → its directory.
 
-Everything that a cell leaves behind is on disk when `run_cell` returns or is cancelled:
-rows at least every second, the manifest before and after.
+`drive` does what one process has to do of it; `run_cell` is all of it, in this process.
+Everything that a cell leaves behind is on disk when these return or are cancelled: rows
+at least every second, the manifest before and after.
 """
 
 import asyncio  # noqa: TID251 - the clock needs the running loop
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from djinnload import engine as engines
 from djinnload.clock import RealClock
 from djinnload.errors import DjinnloadError, HostError
+from djinnload.live import Live
 from djinnload.plan import CellPlan
 from djinnload.probes.host import HostProbe
 from djinnload.recorder import Probes, Recorder, write_json
 from djinnload.sample import Header
 from djinnload.session import Keeper
+from djinnload.shard import Fault, Part, Shard, announce, conclude
 from djinnload.spi import CallbackTarget
+from djinnload.units import format_ns
 
-__all__ = ("Conditions", "Watch", "run_cell", "undisturbed")
+__all__ = (
+    "TICK_S",
+    "Conditions",
+    "Watch",
+    "drive",
+    "run_cell",
+    "undisturbed",
+)
 
 #: Between arming everything and the first due time.
 LEAD_NS = 50_000_000
@@ -44,155 +55,195 @@ class Conditions(Struct, frozen=True):
     Attributes:
         prefix: Of every session id; unique among all cells that a server ever sees.
         early_ns: Of the precise clock; 0: not precise.
-        manifest: What is known beforehand; written first, completed at the end.
         stop: Interrupts the cell once set.
-        alive: Whether the server that we started still runs.
+        alive: Whether the server still answers, as far as can be told.
+        part: Of the schedule, and of ``max_in_flight``.
     """
 
     target: CallbackTarget
     prefix: str
-    manifest: dict[str, Any]
     early_ns: int = 0
     stop: anyio.Event | None = None
     alive: Callable[[], bool] = lambda: True
+    part: Part = Part()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was interrupted."""
+        return self.stop is not None and self.stop.is_set()
 
 
-class Watch(Struct):
+class Watch(Struct, frozen=True):
     """A running cell as the live view sees it."""
 
     plan: CellPlan
-    recorder: Recorder
-    engine: engines.Engine
     begin_ns: int
     now_ns: int
+    in_flight: int
+    populations: Mapping[str, Live]
 
 
 async def run_cell(
     plan: CellPlan,
     directory: Path,
     conditions: Conditions,
+    manifest: dict[str, Any],
     *,
     keeper: Keeper | None = None,
     on_tick: Callable[[Watch], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Run one cell into *directory* and return its manifest.
+    """Run one cell into *directory*, in this process; return its manifest.
+
+    Args:
+        plan: Of the cell.
+        directory: Exists, and is empty.
+        conditions: What it runs against.
+        manifest: What is known beforehand; written first, completed at the end.
+        keeper: Gets the answers that are to be checked.
+        on_tick: Called twice a second; must be fast.
 
     Raises:
         PluginError: A workload or target broke its contract; what was measured is kept.
         HostError: The samples could not be written.
     """
-    manifest = {**conditions.manifest, "complete": False}
     write_json(directory / "manifest.json", manifest)
-    header = Header(
+
+    async def agree() -> int:
+        return announce(plan, directory, manifest, LEAD_NS)
+
+    shard = await drive(
+        plan, directory, conditions, agree, keeper=keeper, on_tick=on_tick
+    )
+    interrupted = conditions.stopped
+    return conclude(plan, directory, manifest, [shard], interrupted=interrupted)
+
+
+async def drive(
+    plan: CellPlan,
+    directory: Path,
+    conditions: Conditions,
+    agree: Callable[[], Awaitable[int]],
+    *,
+    keeper: Keeper | None = None,
+    on_tick: Callable[[Watch], None] = lambda _: None,
+) -> Shard:
+    """Drive this process's part of a cell, all of it by default.
+
+    Args:
+        plan: Of the cell.
+        directory: Exists; gets the samples and probes of this part.
+        conditions: What it runs against.
+        agree: Called once everything is open; returns the begin of measure.
+        keeper: As of `run_cell`.
+        on_tick: As of `run_cell`.
+
+    Raises:
+        HostError: The files cannot be made, or the agreed start is past.
+    """
+    loop, part = asyncio.get_running_loop(), conditions.part
+    with (
+        undisturbed(),
+        Recorder(directory, _header(plan, part)) as recorder,
+        Probes(directory, part.device) as probes,
+        RealClock(loop, early_ns=conditions.early_ns) as clock,
+    ):
+        begin = await agree()
+        _refuse_past(begin - plan.schedule.warmup_ns - clock.now(), part)
+        ended = anyio.Event()
+        engine = engines.start(
+            plan.schedule,
+            plan.populations,
+            clock=clock,
+            target=conditions.target,
+            record=recorder.append,
+            begin_ns=begin,
+            grace_ns=plan.grace_ns,
+            session_prefix=conditions.prefix,
+            max_in_flight=part.of(plan.max_in_flight),
+            shard=(part.worker, part.workers),
+            keeper=keeper,
+            on_end=ended.set,
+        )
+        host = HostProbe(
+            clock,
+            probes.append,
+            in_flight=lambda: engine.in_flight,
+            seed=plan.schedule.seed,
+            device=part.device,
+        )
+        host.start(begin, begin + plan.schedule.duration_ns)
+
+        def tick() -> None:
+            now, counts = clock.now(), recorder.live()
+            on_tick(Watch(plan, begin, now, engine.in_flight, counts))
+
+        try:
+            await _until(ended, engine, conditions, tick)
+        finally:
+            host.stop()
+        finished, polled = clock.now(), clock.polled_ns
+    tallies = zip(plan.populations, engine.tallies, strict=True)
+    return Shard(
+        worker=part.worker,
+        finished_ns=finished,
+        polled_ns=polled,
+        sessions={population.name: tally for population, tally in tallies},
+        echoes=recorder.echoes(),
+        alive=conditions.alive(),
+        fault=_fault(engine.error, recorder.error or probes.error),
+    )
+
+
+def _header(plan: CellPlan, part: Part) -> Header:
+    return Header(
         cell=plan.cell.id,
         point=plan.cell.point,
         arm=plan.cell.arm,
         repeat=plan.cell.repeat,
         populations=plan.labels,
+        worker=part.worker,
     )
-    loop = asyncio.get_running_loop()
-    with (
-        Recorder(directory, header) as recorder,
-        Probes(directory) as probes,
-        RealClock(loop, early_ns=conditions.early_ns) as clock,
-    ):
-        schedule = plan.schedule
-        begin = clock.now() + LEAD_NS + schedule.warmup_ns
-        ended = anyio.Event()
-        with undisturbed():
-            engine = engines.start(
-                schedule,
-                plan.populations,
-                clock=clock,
-                target=conditions.target,
-                record=recorder.append,
-                begin_ns=begin,
-                grace_ns=plan.grace_ns,
-                session_prefix=conditions.prefix,
-                max_in_flight=plan.max_in_flight,
-                keeper=keeper,
-                on_end=ended.set,
-            )
-            host = HostProbe(
-                clock,
-                probes.append,
-                in_flight=lambda: engine.in_flight,
-                seed=schedule.seed,
-            )
-            host.start(begin, begin + schedule.duration_ns)
-            watch = Watch(plan, recorder, engine, begin, clock.now())
-            try:
-                await _until(ended, watch, clock, conditions, on_tick)
-            finally:
-                host.stop()
-        finished, polled = clock.now(), clock.polled_ns
-    stopped = conditions.stop is not None and conditions.stop.is_set()
-    died = not conditions.alive()
-    lost = recorder.error or probes.error
-    manifest |= {
-        "complete": engine.error is None and lost is None and not died,
-        "interrupted": stopped,
-        "error": str(engine.error or lost or "") or None,
-        "window": {
-            "begin_ns": begin,
-            "end_ns": begin + schedule.duration_ns,
-            "warmup_ns": schedule.warmup_ns,
-            "grace_ns": plan.grace_ns,
-            "finished_ns": finished,
-        },
-        "sessions": {
-            population.name: structs.asdict(tally)
-            for population, tally in zip(plan.populations, engine.tallies, strict=True)
-        },
-        "dropped": sum(tally.dropped for tally in engine.tallies),
-        "polled_ns": polled,
-    }
-    manifest["proof"] = {**manifest["proof"], "echoes": recorder.echoes()}
-    _write_if_possible(directory / "manifest.json", manifest, lost)
-    _raise_failures(engine.error, lost)
-    return manifest
 
 
-def _write_if_possible(
-    path: Path, manifest: dict[str, Any], lost: Exception | None
-) -> None:
-    try:
-        write_json(path, manifest)
-    except OSError as error:
-        raise HostError(f"cannot write {path}: {error}") from (lost or error)
+def _refuse_past(ahead_ns: int, part: Part) -> None:
+    """Raise HostError rather than begin later than the others did, or was written."""
+    if ahead_ns <= 0:
+        late = format_ns(-ahead_ns)
+        raise HostError(
+            f"worker {part.worker} was ready {late} after the agreed start; "
+            "free the host, or use fewer workers"
+        )
 
 
-def _raise_failures(error: DjinnloadError | None, lost: Exception | None) -> None:
-    if error is not None:
-        raise error
-    if lost is not None:
-        raise HostError(f"cannot write samples: {lost}; what was written is readable")
+def _fault(error: DjinnloadError | None, lost: Exception | None) -> Fault | None:
+    if error is None and lost is not None:
+        text = f"cannot write samples: {lost}; what was written is readable"
+        error = HostError(text)
+    return None if error is None else Fault.of(error)
 
 
 async def _until(
     ended: anyio.Event,
-    watch: Watch,
-    clock: RealClock,
+    engine: engines.Engine,
     conditions: Conditions,
-    on_tick: Callable[[Watch], None],
+    tick: Callable[[], None],
 ) -> None:
     """Wait for the end, feeding the live view; interrupt on stop or a dead server."""
     try:
         async with anyio.create_task_group() as tasks:
             if conditions.stop is not None:
-                tasks.start_soon(_interrupt_on, conditions.stop, watch.engine)
+                tasks.start_soon(_interrupt_on, conditions.stop, engine)
             while not ended.is_set():
                 with anyio.move_on_after(TICK_S):
                     await ended.wait()
-                watch.now_ns = clock.now()
-                on_tick(watch)
+                tick()
                 if not conditions.alive():
-                    watch.engine.interrupt()
+                    engine.interrupt()
             tasks.cancel_scope.cancel()
     finally:
         # Cancelled from outside: the rows of what is in flight are still written.
         if not ended.is_set():
-            watch.engine.interrupt()
+            engine.interrupt()
 
 
 async def _interrupt_on(stop: anyio.Event, engine: engines.Engine) -> None:

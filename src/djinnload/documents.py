@@ -1,6 +1,5 @@
 """Manifests and index entries of a run, as they stand in its directory; pure."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -129,9 +128,8 @@ def _server(scenario: Scenario, boot: Boot) -> dict[str, Any] | None:
     if boot.child is None:
         return None
     given = boots.settings(scenario)
-    cores = len(os.sched_getaffinity(0))
     return {
         "nice": given.get("nice", _NICE),
-        "threads": given.get("threads") or max(1, cores - 1),
+        "threads": given.get("threads") or max(1, boot.child.cores - 1),
         "shares_host": True,
     }

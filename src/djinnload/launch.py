@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -32,11 +32,13 @@ class Child(Struct):
     Attributes:
         address: ``host:port`` that it listens on.
         log: Where its output goes.
+        cores: How many it may use.
     """
 
     process: anyio.abc.Process
     address: str
     log: Path
+    cores: int = 1
 
     @property
     def alive(self) -> bool:
@@ -55,7 +57,11 @@ class _ReadyLine(Struct):
 
 @asynccontextmanager
 async def embedded(
-    environment: Mapping[str, str], log: Path, *, ready_s: float
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    ready_s: float,
+    cores: Collection[int] | None = None,
 ) -> AsyncIterator[Child]:
     """Run the reference server as a child on a free loopback port.
 
@@ -63,6 +69,7 @@ async def embedded(
         environment: Its settings; added to ours.
         log: Gets its stderr; created, with its folder.
         ready_s: How long it may take until it listens.
+        cores: That it has to keep to; None: any.
 
     Raises:
         HostError: It ended, or said nothing, before it was ready; quotes its log.
@@ -72,9 +79,14 @@ async def embedded(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         process = await _open(command, environment, out)
+    if cores is not None:
+        # Before it has made any thread: those take after the first.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(process.pid, cores)
     try:
         ready = await _ready(process, log, ready_s)
-        yield Child(process, f"{ready.host}:{ready.port}", log)
+        n = len(cores or os.sched_getaffinity(0))
+        yield Child(process, f"{ready.host}:{ready.port}", log, n)
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process)

@@ -7,24 +7,25 @@ cells have run is in the `Result`, with everything measured until then on disk.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from djinnload import boots, calibrate, documents, manifest, verify
+from djinnload import affinity, boots, calibrate, documents, manifest, progress, verify
 from djinnload.boots import Boot
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
+from djinnload.crew import Crew, crewed
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
-from djinnload.plan import CellPlan, Workshop, plan
+from djinnload.jobs import Job, Planner
+from djinnload.plan import CellPlan
 from djinnload.recorder import read_samples, write_checks, write_json
-from djinnload.result import Progress, Result
-from djinnload.scenarios.cells import Cell, cells
+from djinnload.result import Course, Progress, Result
 from djinnload.scenarios.load import Scenario, load
-from djinnload.schedule import Schedule
 from djinnload.spi import Target
 from djinnload.summary import fold_cell, fold_run
 
@@ -44,8 +45,10 @@ async def run(
     on_progress: Callable[[Progress], None] | None = None,
     stop: anyio.Event | None = None,
     isolate: bool = False,
+    workers: int | None = None,
     accept: Sequence[str] = (),
     declare: Mapping[str, str] | None = None,
+    course: Course | None = None,
 ) -> Result:
     """Run a scenario to its verdict, inside the caller's own event loop.
 
@@ -58,30 +61,38 @@ async def run(
         seed: Instead of the scenario's.
         on_progress: Called about twice a second, in this loop; must be fast.
         stop: Setting it interrupts the run: what was measured is kept.
-        isolate: Run the engine in a child process.
+        isolate: Run the engine in a child process, even if one is enough.
+        workers: Processes that share the load, instead of the scenario's.
         accept: Codes that shall not void; recorded.
         declare: Settings that the user vouches for, such as ``policy``.
+        course: Says cell by cell what is measured, instead of the scenario's repeats.
 
     Returns:
         Also if the run is void, failed, interrupted or broke off.
 
     Raises:
-        ScenarioError: Scenario, arm or argument is wrong; nothing was opened.
+        ScenarioError: Scenario, arm or argument is wrong; nothing was opened. A target
+            object cannot be driven by another process.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load(scenario)
     for code in accept:
         if code not in CODES:
             raise UnknownName("--accept", "reason of a void run", code, CODES)
-    if seed is not None:
-        loaded = loaded.replace({"scenario.seed": seed})
-    if isolate:
-        raise ScenarioError("isolate", "is not built yet, leave it out")
-    conductor = _Conductor(
-        loaded,
-        cells(loaded, arms=arms),
-        target,
-        _Options(tuple(accept), dict(declare or {}), on_progress or _ignore, stop),
+    given = {"scenario.seed": seed, "scenario.workers": workers}
+    if changes := {key: value for key, value in given.items() if value is not None}:
+        loaded = loaded.replace(changes)
+    options = _Options(
+        tuple(accept),
+        dict(declare or {}),
+        on_progress or _ignore,
+        stop,
+        isolate,
+        course,
     )
+    planner = Planner(loaded, arms)
+    if course is not None:
+        planner.order = (course.first,)
+    conductor = _Conductor(planner, target, options)
     conductor.prepare()
     return await conductor.run(manifest.directory(out, loaded.scenario.name))
 
@@ -105,6 +116,8 @@ class _Options(Struct, frozen=True):
     declare: dict[str, str]
     on_progress: Callable[[Progress], None]
     stop: anyio.Event | None
+    isolate: bool
+    course: Course | None
 
     @property
     def stopped(self) -> bool:
@@ -120,45 +133,43 @@ class _Conductor:
     """One run: what is known before it, and what happens in it, in order."""
 
     def __init__(
-        self,
-        scenario: Scenario,
-        order: tuple[Cell, ...],
-        target: str | Target | None,
-        options: _Options,
+        self, planner: Planner, target: str | Target | None, options: _Options
     ) -> None:
-        self.scenario = scenario
-        self.order = order
+        self.planner = planner
+        self.scenario = planner.scenario
+        self.order = planner.order
         self.target = target
         self.options = options
-        self.workshop = Workshop()
         self.index: list[dict[str, Any]] = []
-        self.capacity = calibrate.pinned(scenario)
+        self.capacity = calibrate.pinned(self.scenario)
         self.end: calibrate.Capacity | None = None
         self.checker = verify.Checker()
+        self.crew: Crew | None = None
         self.root: dict[str, Any] = {}
         self.path = Path()
         self.began_ns = monotonic_ns()
 
     def prepare(self) -> None:
         """Check everything that can be known; nothing is opened."""
-        first: dict[str, Cell] = {}
+        arms: dict[str, Scenario] = {}
         for cell in self.order:
-            first.setdefault(cell.arm, cell)
-        scenarios = {arm: cell.scenario for arm, cell in first.items()}
+            arms.setdefault(cell.arm, cell.scenario)
         self.targets = {
-            arm: boots.where(scenario, self.target)
-            for arm, scenario in scenarios.items()
+            arm: boots.where(scenario, self.target) for arm, scenario in arms.items()
         }
-        boots.refuse_reboots(scenarios, self.targets)
-        plans = {arm: self._plan(cell) for arm, cell in first.items()}
-        self.root = documents.root(self.scenario, scenarios, self.options.accept)
-        self.first = plans
-
-    def _plan(self, cell: Cell) -> CellPlan:
-        """Plan a cell at the calibrated rates; before calibration at nominal ones."""
-        per_s = self.capacity.per_s if self.capacity else calibrate.NOMINAL
-        at_rates = calibrate.with_capacity(cell.scenario, per_s)
-        return plan(structs.replace(cell, scenario=at_rates), workshop=self.workshop)
+        boots.refuse_reboots(arms, self.targets)
+        run = self.scenario.scenario
+        self.cores = affinity.shares(run.pin, run.workers)
+        self.apart = self.options.isolate or run.workers > 1 or run.pin is not False
+        if self.apart and not isinstance(self.target, str | None):
+            reason = "an object cannot be driven by another process"
+            hint = "leave workers, pin and isolate out, or name it in [target] use"
+            raise ScenarioError("target", f"{reason}; {hint}")
+        if self.apart and self.options.course is not None:
+            reason = "a search drives from one process, leave workers and pin out"
+            raise ScenarioError("$.scenario.workers", reason)
+        self.first = self.planner.first
+        self.root = documents.root(self.scenario, arms, self.options.accept)
 
     async def run(self, path: Path) -> Result:
         """Run everything into *path*; what breaks off later than boot is a Result."""
@@ -171,6 +182,10 @@ class _Conductor:
                 await stack.enter_async_context(self.checker)
                 self._tell("loading the models for checks")
                 await self._warm()
+                if self.apart:
+                    self._tell("starting the workers")
+                    made = crewed(self.planner, self.cores, path)
+                    self.crew = await stack.enter_async_context(made)
                 started = await self._boot(stack)
                 error = await self._measured(started)
         finally:
@@ -184,10 +199,12 @@ class _Conductor:
         """Calibrate, run the cells, calibrate again; return what ended it early."""
         try:
             await self._calibrate(started, "start")
-            for number, cell in enumerate(self.order):
-                if self.options.stopped:
-                    return None
-                await self._cell(number, cell, started[cell.arm])
+            number = 0
+            while number < len(self.order) and not self.options.stopped:
+                cell = self.order[number]
+                await self._cell(number, started[cell.arm])
+                await self._more(number)
+                number += 1
             if not self.options.stopped:
                 await self._calibrate(started, "end")
         except DjinnloadError as error:
@@ -195,6 +212,16 @@ class _Conductor:
                 raise
             return error
         return None
+
+    async def _more(self, number: int) -> None:
+        """Add the cell that the course wants after this one, if there is one."""
+        course = self.options.course
+        if course is None or self.options.stopped:
+            return
+        if cell := await course.after(self.path, self.index[number]):
+            self.planner.order = self.order = (*self.order, cell)
+            self.index.append(documents.entry(cell))
+            self._write()
 
     # Servers
 
@@ -220,15 +247,22 @@ class _Conductor:
                 self._tell(f"{what} server {name} for arm {arm}", phase="boot")
                 opened[key] = await stack.enter_async_context(
                     boots.opened(
-                        each,
-                        self.workshop.models,
+                        each.cell.scenario,
                         target,
+                        self._driver(name, each),
                         name=name,
                         directory=self.path,
+                        cores=affinity.spare(self.cores),
                     )
                 )
             by_arm[arm] = opened[key]
         return by_arm
+
+    def _driver(self, boot: str, first: CellPlan) -> boots.Driver:
+        """Return how a target is opened: by the workers, or else in this process."""
+        if self.crew is not None:
+            return partial(self.crew.driving, boot, first.cell.arm)
+        return partial(boots.driving, first, self.planner.workshop.models)
 
     # Calibration
 
@@ -236,23 +270,12 @@ class _Conductor:
         if not calibrate.needed(self.scenario):
             return
         arm = calibrate.arm(self.scenario, self.order)
-        mix = calibrate.weights(self.scenario)
-        # At the nominal rates: only seed, populations and warm-up count.
-        base, wanted = self.first[arm], self.scenario.calibrate
-        solo_ns = round(wanted.time * calibrate.SOLO_SHARE)
-        users = wanted.users
-        mixed = calibrate.mixed(
-            base.schedule, mix, users=users, time_ns=wanted.time, when=when
-        )
-        alone = calibrate.solo(base.schedule, mix, time_ns=solo_ns, when=when)
-        boot = started[arm]
-        crowd, begin_ns = await self._closed(boot, base, mixed, f"{when}-mix")
-        single, _ = await self._closed(boot, base, alone, f"{when}-solo")
+        crowd, begin_ns = await self._closed(started[arm], f"{when}-mix")
+        single, _ = await self._closed(started[arm], f"{when}-solo")
         if self.options.stopped:
             return
-        found = calibrate.read(
-            crowd, single, begin_ns=begin_ns, duration_ns=wanted.time
-        )
+        time_ns = self.scenario.calibrate.time
+        found = calibrate.read(crowd, single, begin_ns=begin_ns, duration_ns=time_ns)
         if when == "start":
             self.capacity = found
         else:
@@ -263,30 +286,30 @@ class _Conductor:
         )
         write_json(self.path / "calibration.json", document)
 
-    async def _closed(
-        self, boot: Boot, base: CellPlan, schedule: Schedule, name: str
-    ) -> tuple["pa.Table", int]:
-        cell = structs.replace(base.cell, id=f"calibration/{name}", judged=False)
-        at = structs.replace(base, schedule=schedule, cell=cell)
+    async def _closed(self, boot: Boot, name: str) -> tuple["pa.Table", int]:
         directory = self.path / "calibration" / name
-        made = await self._run(at, directory, boot, keeper=None, done=0)
+        made = await self._run(Job(calibration=name), directory, boot)
         return read_samples(directory), made["window"]["begin_ns"]
 
     # Cells
 
-    async def _cell(self, number: int, cell: Cell, boot: Boot) -> None:
-        at = self._plan(cell)
-        entry = self.index[number]
+    async def _cell(self, number: int, boot: Boot) -> None:
+        cell, entry = self.order[number], self.index[number]
         directory = self.path / entry["path"]
         wanted = cell.scenario.verify
         keeper = verify.Reservoir(cell.seed, wanted.share, wanted.at_least)
         entry["boot"] = boot.name
         entry["status"] = "failed"
-        made = await self._run(at, directory, boot, keeper=keeper, done=number)
+        job = Job(number, self.capacity.per_s if self.capacity else None)
+        made = await self._run(job, directory, boot, keeper=keeper)
         self._tell(f"checking answers of {cell.id}", phase="check", cell=cell.id)
-        rows = await self.checker.check(keeper.kept, at.recipes)
-        if rows:
-            write_checks(directory, 0, rows)
+        kept = {0: keeper.kept}
+        if self.crew is not None:
+            kept = verify.handed_over(directory, keeper)
+        recipes = self.first[cell.arm].recipes
+        for worker, answers in kept.items():
+            if rows := await self.checker.check(answers, recipes):
+                write_checks(directory, worker, rows)
         if made["complete"]:
             await anyio.to_thread.run_sync(self._fold, directory)
             entry["status"] = "done"
@@ -306,32 +329,39 @@ class _Conductor:
 
     async def _run(
         self,
-        at: CellPlan,
+        job: Job,
         directory: Path,
         boot: Boot,
         *,
-        keeper: verify.Reservoir | None,
-        done: int,
+        keeper: verify.Reservoir | None = None,
     ) -> dict[str, Any]:
-        early = self._early_ns(at.cell.scenario)
+        at = self.planner.plan(job)
         await anyio.Path(directory).mkdir(parents=True)
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.
             prefix=f"{self.path.name}-{at.cell.id.replace('/', '-')}",
-            manifest=documents.cell(
-                at, boot, precise=early > 0, declare=self.options.declare
-            ),
-            early_ns=early,
+            early_ns=self._early_ns(at.cell.scenario),
             stop=self.options.stop,
             alive=boot.alive,
         )
-        return await run_cell(
+        made = documents.cell(
             at,
-            directory,
-            conditions,
-            keeper=keeper,
-            on_tick=lambda watch: self._watch(watch, done),
+            boot,
+            precise=conditions.early_ns > 0,
+            declare=self.options.declare,
+        )
+
+        def watch(seen: Watch) -> None:
+            given = progress.of_cell(seen, job, self.order, self.scenario)
+            self.options.on_progress(given)
+
+        if self.crew is not None:
+            return await self.crew.run_cell(
+                job, at, directory, conditions, made, boot=boot.name, on_tick=watch
+            )
+        return await run_cell(
+            at, directory, conditions, made, keeper=keeper, on_tick=watch
         )
 
     def _early_ns(self, scenario: Scenario) -> int:
@@ -366,30 +396,5 @@ class _Conductor:
                 elapsed_s=(monotonic_ns() - self.began_ns) / 1e9,
                 done_cells=done,
                 all_cells=len(self.order),
-            )
-        )
-
-    def _watch(self, watch: Watch, done: int) -> None:
-        schedule, now = watch.plan.schedule, watch.now_ns - watch.begin_ns
-        phase = "warmup" if now < 0 else "measure"
-        if now >= schedule.duration_ns:
-            phase = "cooldown"
-        calibrating = watch.plan.cell.id.startswith("calibration/")
-        each_s = (self.scenario.scenario.warmup + self.scenario.scenario.duration) / 1e9
-        left = (len(self.order) - done) * each_s
-        if not calibrating:
-            left -= (now + schedule.warmup_ns) / 1e9
-        self.options.on_progress(
-            Progress(
-                message="calibrating" if calibrating else "",
-                cell=watch.plan.cell.id,
-                phase="calibrate" if calibrating else phase,
-                elapsed_s=(now + schedule.warmup_ns) / 1e9,
-                total_s=(schedule.duration_ns + schedule.warmup_ns) / 1e9,
-                left_s=max(left, 0.0),
-                done_cells=done,
-                all_cells=len(self.order),
-                in_flight=watch.engine.in_flight,
-                populations=watch.recorder.live(),
             )
         )

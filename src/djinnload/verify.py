@@ -9,7 +9,8 @@ import hashlib
 import subprocess
 import sys
 from bisect import insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Self
 
 import anyio
@@ -22,12 +23,24 @@ from djinnload.models import replay
 from djinnload.models.replay import Answer, CheckRow, Kept, WorkloadRecipe, plain
 from djinnload.spi import Outcome, Reply, Request
 
-__all__ = ("CheckRow", "Checker", "Kept", "Reservoir", "WorkloadRecipe", "check")
+__all__ = (
+    "BUDGET_BYTES",
+    "CheckRow",
+    "Checker",
+    "Kept",
+    "Reservoir",
+    "WorkloadRecipe",
+    "check",
+    "hand_over",
+    "handed_over",
+)
 
 _HASHES: Final = 1 << 64
 _MASK: Final = _HASHES - 1
 _SPREAD: Final = 0x9E3779B97F4A7C15
 _CHUNK_BYTES: Final = 16 * 2**20
+#: Of all answers that are kept in a cell.
+BUDGET_BYTES: Final = 256 * 2**20
 
 
 class _Session(Struct):
@@ -60,7 +73,7 @@ class Reservoir:
     """
 
     def __init__(
-        self, seed: int, share: float, at_least: int, budget_bytes: int = 256 * 2**20
+        self, seed: int, share: float, at_least: int, budget_bytes: int = BUDGET_BYTES
     ) -> None:
         self._seed = seed
         self._share = round(share * _HASHES)
@@ -72,8 +85,7 @@ class Reservoir:
     def wants(self, population: str, user: int, index: int) -> bool:
         """Return whether answers of this session are to be added; pure and fast."""
         found = self._populations.get(population) or self._new(population)
-        # The hash of integers is the same in every process: nothing randomises it.
-        hashed = hash((found.salt, user, index)) * _SPREAD & _MASK
+        hashed = _hashed(found.salt, user, index)
         return hashed < found.limit and index >= 0
 
     def add(  # noqa: PLR0917 - the engine's, called for each reply
@@ -93,7 +105,7 @@ class Reservoir:
         session = found.sessions.get(key)
         if session is None:
             session = found.sessions[key] = _Session()
-            hashed = hash((found.salt, user, index)) * _SPREAD & _MASK
+            hashed = _hashed(found.salt, user, index)
             insort(found.order, (hashed, user, index))
             self._trim(found)
         nbytes = _nbytes(request, reply)
@@ -119,9 +131,24 @@ class Reservoir:
             for added in session.added
         ]
 
+    def among(
+        self, sessions: Iterable[tuple[str, int, int]]
+    ) -> set[tuple[str, int, int]]:
+        """Return those that this reservoir would keep of *sessions*, whatever bytes."""
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for population, user, index in sessions:
+            salt = _salt(self._seed, population)
+            each = (_hashed(salt, user, index), user, index)
+            found.setdefault(population, []).append(each)
+        return {
+            (population, user, index)
+            for population, every in found.items()
+            for place, (hashed, user, index) in enumerate(sorted(every))
+            if place < self._at_least or hashed < self._share
+        }
+
     def _new(self, population: str) -> _Population:
-        digest = hashlib.sha256(f"{self._seed} {population}".encode()).digest()
-        made = _Population(int.from_bytes(digest[:7]))
+        made = _Population(_salt(self._seed, population))
         if not self._at_least:
             made.limit = self._share
         return self._populations.setdefault(population, made)
@@ -146,6 +173,42 @@ class Reservoir:
         population.nbytes -= gone.nbytes
         self._nbytes -= gone.nbytes
         return hashed
+
+
+def _salt(seed: int, population: str) -> int:
+    digest = hashlib.sha256(f"{seed} {population}".encode()).digest()
+    return int.from_bytes(digest[:7])
+
+
+def _hashed(salt: int, user: int, index: int) -> int:
+    # The hash of integers is the same in every process: nothing randomises it.
+    return hash((salt, user, index)) * _SPREAD & _MASK
+
+
+def hand_over(cell_dir: Path, worker: int, kept: Sequence[Kept]) -> None:
+    """Write what a worker kept, for the run to check."""
+    if kept:
+        path = cell_dir / "checks" / f"w{worker}.kept"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(msgspec.msgpack.encode(kept))
+
+
+def handed_over(cell_dir: Path, reservoir: Reservoir) -> dict[int, list[Kept]]:
+    """Return what all workers kept, by worker, and remove it from the disk.
+
+    Each kept its own ``at_least`` sessions; of all, those are returned that one worker
+    alone would have kept.
+    """
+    found: dict[int, list[Kept]] = {}
+    for path in sorted((cell_dir / "checks").glob("w*.kept")):
+        number = int(path.stem.removeprefix("w"))
+        found[number] = msgspec.msgpack.decode(path.read_bytes(), type=list[Kept])
+        path.unlink()
+    chosen = reservoir.among({k.session for kept in found.values() for k in kept})
+    return {
+        number: [each for each in kept if each.session in chosen]
+        for number, kept in found.items()
+    }
 
 
 async def check(

@@ -7,7 +7,17 @@ import click
 
 from djinnload.errors import ScenarioError
 
-__all__ = ("ARM", "DURATION", "JSON", "REPEATS", "SEED", "SET", "loaded", "pair")
+__all__ = (
+    "ARM",
+    "DURATION",
+    "JSON",
+    "REPEATS",
+    "SEED",
+    "SET",
+    "WORKERS",
+    "loaded",
+    "pair",
+)
 
 ARM = click.option(
     "--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; repeatable."
@@ -21,6 +31,9 @@ SET = click.option(
 )
 DURATION = click.option("--duration", metavar="D", help="Of measure, such as 30s.")
 REPEATS = click.option("--repeats", type=click.IntRange(1, 99), help="Of every arm.")
+WORKERS = click.option(
+    "--workers", type=int, metavar="N", help="Processes that share the load."
+)
 SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
 JSON = click.option(
     "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."

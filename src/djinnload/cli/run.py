@@ -12,6 +12,7 @@ from djinnload.cli.options import (
     REPEATS,
     SEED,
     SET,
+    WORKERS,
     loaded,
     pair,
 )
@@ -30,6 +31,7 @@ __all__ = ("check", "run")
 @DURATION
 @REPEATS
 @SEED
+@WORKERS
 @SET
 @click.option(
     "--accept", multiple=True, metavar="CODE", help="Does not void; is recorded."
@@ -51,6 +53,7 @@ def run(
     duration: str | None,
     repeats: int | None,
     seed: int | None,
+    workers: int | None,
     changes: tuple[str, ...],
     accept: tuple[str, ...],
     declare: tuple[str, ...],
@@ -73,6 +76,7 @@ def run(
                 arms=arms or None,
                 on_progress=view.update,
                 stop=stop,
+                workers=workers,
                 accept=accept,
                 declare=declared,
             )

@@ -22,6 +22,7 @@ Problem = tuple[str, str]
 def problems(document: Document) -> Iterator[Problem]:
     """Yield what is wrong with *document*, in the order of the file."""
     yield from _times(document)
+    yield from _workers(document)
     yield from _server(document)
     yield from _twice(document.populations, "population")
     for i, population in enumerate(document.populations):
@@ -41,6 +42,21 @@ def _times(document: Document) -> Iterator[Problem]:
     address = document.target.address
     if address is not None and not 0 < int(address.rpartition(":")[2]) < 65536:  # noqa: PLR2004 - ports
         yield "$.target.address", "a port is from 1 to 65535"
+
+
+def _workers(document: Document) -> Iterator[Problem]:
+    run = document.scenario
+    if run.max_in_flight < run.workers:
+        reason = f"must be at least 1 for each of {run.workers} workers"
+        yield "$.scenario.max_in_flight", reason
+    if run.pin is True or run.pin is False:
+        return
+    if len(set(run.pin)) < len(run.pin):
+        yield "$.scenario.pin", "names a core twice"
+    if len(run.pin) < run.workers:
+        n = len(run.pin)
+        reason = f"{n} cores for {run.workers} workers, each needs one of its own"
+        yield "$.scenario.pin", reason
 
 
 def _server(document: Document) -> Iterator[Problem]:

@@ -41,6 +41,7 @@ Name = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
 Text = Annotated[str, Meta(min_length=1)]
 Count = Annotated[int, Meta(ge=1, le=2**50)]
 Index = Annotated[int, Meta(ge=0, le=2**50)]
+Core = Annotated[int, Meta(ge=0, le=65535)]
 Positive = Annotated[float, Meta(gt=0, le=1e6)]
 QosClass = Literal["realtime", "interactive", "batch"]
 
@@ -71,6 +72,8 @@ class Run(Config, frozen=True, kw_only=True):
         max_in_flight: Requests of a run; what falls due beyond it is dropped.
         overload: ``unexpected``: a queue that grows voids the cell.
         load: Multiplies every rate "of capacity".
+        workers: Processes that share the load.
+        pin: True: a core for each worker; or the cores, dealt out in turn.
     """
 
     name: Name
@@ -83,6 +86,8 @@ class Run(Config, frozen=True, kw_only=True):
     max_in_flight: Count = 10_000
     overload: Literal["expected", "unexpected"] = "unexpected"
     load: Positive = 1.0
+    workers: Annotated[int, Meta(ge=1, le=256)] = 1
+    pin: bool | Annotated[tuple[Core, ...], Meta(min_length=1)] = False
 
 
 class Calibrate(Config, frozen=True, kw_only=True):

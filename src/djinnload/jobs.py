@@ -1,0 +1,91 @@
+"""What a run has to do, in words that each of its processes understands the same way.
+
+A `Job` is plain data; a `Planner` turns it into a `CellPlan`. The run and its workers
+have a planner each, made from the same scenario, so that plans need not be sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from msgspec import Struct, structs
+
+from djinnload import calibrate
+from djinnload.plan import CellPlan, Workshop, plan
+from djinnload.scenarios.cells import Cell, cells
+from djinnload.scenarios.load import Scenario
+
+__all__ = ("Job", "Planner")
+
+
+class Job(Struct, frozen=True):
+    """One schedule to drive: a cell, or a phase of calibration.
+
+    Attributes:
+        cell: Its number in the order of the cells.
+        capacity: Sessions/s that rates "of capacity" refer to; None: not known yet.
+        calibration: ``start-mix``, ``start-solo``, ``end-mix``, ``end-solo``; empty:
+            it is a cell.
+    """
+
+    cell: int = 0
+    capacity: float | None = None
+    calibration: str = ""
+
+
+class Planner:
+    """Plans the cells of a scenario.
+
+    Args:
+        scenario: Of the file.
+        arms: As of `djinnload.scenarios.cells.cells`.
+
+    Attributes:
+        order: The cells as they run.
+        workshop: Shared by all plans.
+    """
+
+    def __init__(self, scenario: Scenario, arms: Sequence[str] | None) -> None:
+        self.scenario = scenario
+        self.order = cells(scenario, arms)
+        self.workshop = Workshop()
+
+    @cached_property
+    def first(self) -> Mapping[str, CellPlan]:
+        """The plan of each arm's first cell, at the pinned or nominal capacity.
+
+        Raises:
+            ScenarioError: See `djinnload.plan.plan`.
+            PluginError: See `djinnload.plan.plan`.
+        """
+        pinned = calibrate.pinned(self.scenario)
+        found: dict[str, CellPlan] = {}
+        for cell in self.order:
+            if cell.arm not in found:
+                found[cell.arm] = self._cell(cell, pinned.per_s if pinned else None)
+        return found
+
+    def plan(self, job: Job) -> CellPlan:
+        """Return the plan of a job."""
+        if job.calibration:
+            return self._calibration(job.calibration)
+        return self._cell(self.order[job.cell], job.capacity)
+
+    def _cell(self, cell: Cell, per_s: float | None) -> CellPlan:
+        """Plan a cell at the calibrated rates; before calibration at nominal ones."""
+        at_rates = calibrate.with_capacity(cell.scenario, per_s or calibrate.NOMINAL)
+        return plan(structs.replace(cell, scenario=at_rates), workshop=self.workshop)
+
+    def _calibration(self, name: str) -> CellPlan:
+        """Plan a phase; at the nominal rates: only seed, mix and warm-up count."""
+        base = self.first[calibrate.arm(self.scenario, self.order)]
+        mix, wanted = calibrate.weights(self.scenario), self.scenario.calibrate
+        when, _, kind = name.partition("-")
+        if kind == "mix":
+            schedule = calibrate.mixed(
+                base.schedule, mix, users=wanted.users, time_ns=wanted.time, when=when
+            )
+        else:
+            solo_ns = round(wanted.time * calibrate.SOLO_SHARE)
+            schedule = calibrate.solo(base.schedule, mix, time_ns=solo_ns, when=when)
+        cell = structs.replace(base.cell, id=f"calibration/{name}", judged=False)
+        return structs.replace(base, schedule=schedule, cell=cell)
