@@ -1,4 +1,4 @@
-"""How often the void rules of a cell cry wolf, and how often they see what is there.
+"""How often the void rules of a cell cry wolf; what they see: test_provocations.py.
 
 ``pytest -s`` prints the counts that docs/calibration-of-rules.md quotes; seeds are
 fixed, so that they are the same each time.
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from djinnload.health import judge_cell, not_applicable
-from djinnload.units import MS, US
+from djinnload.units import US
 from health_kit import (  # tests/, by conftest.py
     SEEDS,
     cell,
@@ -90,55 +90,6 @@ def test_trend_at_and_over_capacity(load, least, most):
     )
     print(f"NOT_STEADY at load {load}: {found} of 100")
     assert least <= found / 100 <= most
-
-
-def every(count, value):
-    def change(column, rng):
-        column[rng.choice(len(column), int(count * len(column)), replace=False)] = value
-        return column
-
-    return change
-
-
-def late(sent, rng):
-    return sent + 2 * MS * (rng.random(len(sent)) < 0.06)
-
-
-def in_ticks(due):
-    return np.ceil(due / (10 * MS)) * 10 * MS
-
-
-def half(seed):
-    """Every second row of one population is lost."""
-    real = population(seed, rate=140)
-    other = population(seed + 500, rate=90, name="batch")
-    kept = renamed(real, kept=np.arange(len(real.requests.due_ns)) % 2 == 0)
-    seen = flights(seed, real, other)
-    return judged(kept, other, seed=seed, probe=probes(seed, seen=seen))
-
-
-PROVOKED = {
-    "LATE": lambda s: judged(population(s, sent_ns=late), seed=s),
-    "UNDELIVERED": lambda s: judged(
-        population(s, outcome=every(0.03, "timeout")), seed=s
-    ),
-    "DROPPED": lambda s: judged(population(s, outcome=every(0.005, "dropped")), seed=s),
-    "LOOP_STALL": lambda s: judged(
-        population(s), seed=s, probe=probes(s, stall=(300, 30, 2.0))
-    ),
-    "CPU": lambda s: judged(population(s), seed=s, probe=probes(s, cpu=0.85)),
-    "WRONG": lambda s: judged(population(s, verified=every(0.002, False)), seed=s),
-    "ARRIVALS": lambda s: judged(population(s, sends=in_ticks), seed=s),
-    "NOT_STEADY": lambda s: judged(population(s, rate=250), seed=s),
-    "LITTLE": half,
-}
-
-
-@pytest.mark.parametrize("code", PROVOKED)
-def test_each_rule_sees_what_it_is_for(code):
-    found = sum(code in voided(PROVOKED[code](seed)) for seed in SEEDS)
-    print(f"{code}: {found} of {len(SEEDS)} provoked")
-    assert found == len(SEEDS)
 
 
 def test_a_busy_loop_is_no_false_arrivals():
