@@ -1,5 +1,7 @@
 """Executors that misbehave; every answer looks right, and none may pass a check."""
 
+import time
+
 from msgspec.structs import replace
 
 from djinnload.models import catalog, weights
@@ -8,6 +10,7 @@ from djinnload.server.loading import content_sha256
 from djinnload.spi import Model
 
 OTHER_SEED = 987_654_321
+SLOW_S = 0.02
 
 
 class Zeros(Executor):
@@ -45,4 +48,18 @@ class OtherSeed(Executor):
         return replace(loaded, name=claimed, weights_sha256=sha256)
 
 
-KINDS = {"zeros": Zeros, "forgets": Forgets, "other-seed": OtherSeed, "good": Executor}
+class Slow(Executor):
+    """Takes 20 ms for each request, so that its limit is known."""
+
+    def answer(self, work):
+        time.sleep(SLOW_S)
+        return super().answer(work)
+
+
+KINDS = {
+    "slow": Slow,
+    "zeros": Zeros,
+    "forgets": Forgets,
+    "other-seed": OtherSeed,
+    "good": Executor,
+}

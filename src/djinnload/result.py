@@ -1,17 +1,34 @@
-"""What a run says while it goes on, and what it leaves: `Progress` and `Result`."""
+"""What a run is told and says while it goes on, and what it leaves."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from djinnload.recorder import Live, read_samples
+from djinnload.scenarios.cells import Cell
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("Progress", "Result")
+__all__ = ("Course", "Progress", "Result")
+
+
+class Course(Protocol):
+    """Says which cell comes next, once it is known what the last one came to."""
+
+    @property
+    def first(self) -> Cell:
+        """The first cell; all that follow are of its arm and need the same server."""
+
+    async def after(self, run_dir: Path, entry: Mapping[str, Any]) -> Cell | None:
+        """Return the cell to run next; None: that was the last.
+
+        Args:
+            run_dir: With everything measured until now.
+            entry: Of the cell that just ran, in index.json.
+        """
 
 
 class Progress(Struct, frozen=True):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from djinnload import __version__
-from djinnload.cli import catalogs, plugins, results, run, serve
+from djinnload.cli import catalogs, plugins, results, run, search, serve
 from djinnload.cli.terminal import say_bug, say_error
 from djinnload.errors import DjinnloadError
 
@@ -64,6 +64,7 @@ def command() -> None:
 for _verb in (
     run.run,
     run.check,
+    search.search,
     serve.serve,
     results.report,
     results.compare,

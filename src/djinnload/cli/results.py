@@ -22,13 +22,18 @@ def report(*, directory: Path, json_to: str | None) -> None:
         raise ScenarioError(str(directory), reason)
     from djinnload.errors import HostError
     from djinnload.report import ending
+    from djinnload.search_summary import FILE, fold
     from djinnload.summary import fold_run
 
+    searched = (directory / FILE).is_file()
     try:
         summary = fold_run(directory)
+        if searched:
+            summary = fold(directory, summary)
     except OSError as error:
         raise HostError(f"cannot write the summary: {error}") from error
-    ending.show(directory, summary, quiet=False, json_to=json_to)
+    show = ending.show_search if searched else ending.show
+    show(directory, summary, quiet=False, json_to=json_to)
 
 
 @click.command()

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from djinnload.errors import HostError, ScenarioError
-from djinnload.report import html, text
+from djinnload.report import html, search_text, text
 
-__all__ = ("show", "show_decision")
+__all__ = ("show", "show_decision", "show_search")
 
 
 def show(
@@ -42,6 +42,24 @@ def show_decision(found: Mapping[str, Any], *, json_to: str | None) -> None:
     finally:
         if json_to != "-":
             text.show_decision(found)
+
+
+def show_search(
+    path: Path, summary: Mapping[str, Any], *, quiet: bool, json_to: str | None
+) -> None:
+    """Write the report of a search and print it; the JSON is its ``search.json``.
+
+    Raises:
+        HostError: The report cannot be written.
+        ScenarioError: The JSON cannot.
+    """
+    try:
+        _write_html(path)
+        _write_json(summary["search"], json_to)
+    finally:
+        if json_to != "-":
+            name = str(summary.get("scenario") or "")
+            search_text.show(summary["search"], path, title=name, quiet=quiet)
 
 
 def _write_html(path: Path) -> None:

@@ -64,7 +64,7 @@ def _number(path: str, given: object) -> float:
         raise ValueError(f"{given!r} is no factor, write a number over 0, such as 0.5")
     if rates.relative(given):
         raise ValueError(f'{given!r} must be a plain rate; or search path = "{_LOAD}"')
-    return units.parse(units.Hz, given)
+    return float(units.parse(units.Hz, given))
 
 
 def _numbers(search: Search) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,81 @@
+"""The verb that looks for the highest load."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from djinnload.cli.options import ARM, DURATION, JSON, SEED, SET, loaded, pair
+from djinnload.cli.terminal import say_error, stoppable
+
+__all__ = ("search",)
+
+
+@click.command()
+@click.argument("scenario")
+@click.option("--target", metavar="HOST:PORT", help="A running server.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="For results; default: results."
+)
+@ARM
+@DURATION
+@SEED
+@SET
+@click.option(
+    "--accept", multiple=True, metavar="CODE", help="Does not void; is recorded."
+)
+@click.option(
+    "--declare",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the server that you vouch for, such as policy=qos.",
+)
+@click.option("--quiet", is_flag=True, help="Only what was found, at the end.")
+@JSON
+def search(
+    *,
+    scenario: str,
+    target: str | None,
+    out: Path | None,
+    arms: tuple[str, ...],
+    duration: str | None,
+    seed: int | None,
+    changes: tuple[str, ...],
+    accept: tuple[str, ...],
+    declare: tuple[str, ...],
+    quiet: bool,
+    json_to: str | None,
+) -> int:
+    """Find the highest load at which SCENARIO meets its objectives: docs/search.md.
+
+    \b
+    Exit codes: 0 bracket found, or high met · 1 not even low meets the objectives ·
+    2 scenario or command wrong · 3 could not run · 4 void or undecided ·
+    130 interrupted
+    """  # noqa: D301 - click reads the control character
+    asked = loaded(scenario, changes, duration, None, seed)
+    declared = dict(pair(each, "--declare") for each in declare)
+    from djinnload.report import ending
+    from djinnload.report.live import LiveView
+    from djinnload.searching import search as search_scenario
+
+    async def work(stop: Any) -> Any:
+        with LiveView(quiet=quiet) as view:
+            return await search_scenario(
+                asked,
+                out=out,
+                target=target,
+                arms=arms or None,
+                on_progress=view.update,
+                stop=stop,
+                accept=accept,
+                declare=declared,
+            )
+
+    result = stoppable(work)
+    try:
+        ending.show_search(result.path, result.summary, quiet=quiet, json_to=json_to)
+    finally:
+        if result.error:
+            say_error(result.error)
+    return int(result.exit_code)
