@@ -18,7 +18,7 @@ from msgspec import Struct
 from djinnload.errors import ConnectFailed, ConnectionLost, TargetError
 from djinnload.wire.djinn import Buffer, Frame, FrameReader
 
-__all__ = ("Deserted", "Endpoint", "Exchange", "host_and_port", "resolve")
+__all__ = ("Deserted", "Endpoint", "Exchange", "host_and_port", "reason", "resolve")
 
 #: Where first bytes land; a loop reads one socket at a time, so all share it.
 _SCRATCH = memoryview(bytearray(256 * 1024))
@@ -65,7 +65,7 @@ async def resolve(address: str) -> Endpoint:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise ConnectFailed(f"{address}: {_reason(error)}") from error
+        raise ConnectFailed(f"{address}: {reason(error)}") from error
     numeric = str(found[0][4][0])
     return Endpoint(numeric, port, reset=not ip_address(numeric).is_loopback)
 
@@ -186,8 +186,8 @@ class Exchange(asyncio.BufferedProtocol):
         if self._over:
             return
         what = f"{self.sent} bytes sent, {self.received} received"
-        reason = "closed" if exc is None else _reason(exc)
-        self._end(ConnectionLost(f"connection lost ({reason}) after {what}"))
+        why = "closed" if exc is None else reason(exc)
+        self._end(ConnectionLost(f"connection lost ({why}) after {what}"))
 
     def _itself(self) -> "Exchange":
         return self
@@ -200,7 +200,7 @@ class Exchange(asyncio.BufferedProtocol):
         if error is not None:
             refused = isinstance(error, ConnectionRefusedError)
             kind = Deserted if refused else ConnectFailed
-            self._end(kind(f"cannot connect: {_reason(error)}"))
+            self._end(kind(f"cannot connect: {reason(error)}"))
 
     def _end(self, result: Frame | TargetError) -> None:
         if not self._over:
@@ -208,7 +208,8 @@ class Exchange(asyncio.BufferedProtocol):
             self._done(self, result)
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return why the system says that it failed, alike on every loop."""
     # The loops put addresses into strerror; the number says it alike everywhere.
     number = error.errno if isinstance(error, OSError) else None
     return os.strerror(number) if number is not None and number > 0 else str(error)
