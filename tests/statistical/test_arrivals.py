@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from djinnload import registry
+from djinnload.schedule import Open, Schedule, starts
 
 ALPHA = 1e-6  #: Of each test below.
 S = 1_000_000_000
@@ -113,6 +114,33 @@ def test_the_test_tells_processes_apart(real, claimed):
     offsets = first(made(PROCESSES[real]), 5)
     found = made(PROCESSES[claimed]).residuals(offsets, Random(5))
     assert stats.kstest(found, "expon").pvalue < ALPHA
+
+
+def test_every_process_that_ships_is_tested():
+    """With residuals and `expected`, which this file judges."""
+    shipped = {
+        entry.name
+        for entry in registry.entries(registry.ARRIVALS)
+        if entry.value.startswith("djinnload.")
+    }
+    assert shipped == {each["process"] for each in PROCESSES.values()} | {"trace"}
+
+
+@BY_NAME
+def test_a_user_has_a_stream_of_the_same_law(declared):
+    """``per = "user"``: the second user's passes the same test as one stream alone.
+
+    Streams differ where anything is drawn, and together are as many as expected.
+    """
+    arrival = made(declared)
+    schedule = Schedule(5, (Open(0, arrival, 3, "p"),), 0, 400 * S)
+    found = list(starts(schedule))
+    assert found == sorted(found, key=lambda start: start.offset_ns)
+    by_user = [[s.offset_ns for s in found if s.user == user] for user in range(3)]
+    assert (by_user[0] == by_user[1]) is not arrival.random
+    # Residuals are given the numbers that the stream was drawn from.
+    assert_lawful(arrival, by_user[1], "5/arrivals/p/1")
+    assert [s.session for s in found if s.user == 2] == list(range(len(by_user[2])))
 
 
 @BY_NAME
