@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from djinnload import testing
 from djinnload.scenarios.users import Level, most
-from djinnload.schedule import Closed, Open, Schedule
+from djinnload.schedule import Closed, Open, Schedule, starts
 from djinnload.spi import Outcome, Reply, Request
 from djinnload.testing import Answer, ScriptedTarget, population, simulate
 
@@ -49,6 +49,13 @@ sources = st.lists(
 )
 
 
+stalls = st.none() | st.tuples(st.integers(0, 250 * MS), st.integers(1, 150 * MS))
+
+
+def spans(stall):
+    return () if stall is None else ((stall[0], stall[0] + stall[1]),)
+
+
 def think(rng):
     return rng.randrange(20 * MS)
 
@@ -77,11 +84,17 @@ def made(index, source):
     grace=st.integers(0, 200 * MS),
     cap=st.integers(1, 20),
     interrupt=st.none() | st.integers(0, 300 * MS),
+    servers=st.integers(0, 2),
+    stall=stalls,
+    lag=stalls,
 )
 def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
-    sources, plan, script, warmup, grace, cap, interrupt
+    sources, plan, script, warmup, grace, cap, interrupt, servers, stall, lag
 ):
-    """Whatever the target does, and whenever the run is interrupted."""
+    """Whatever the target does, whoever stalls, and whenever the run is interrupted.
+
+    *stall* is of the server, *lag* of the generator's own loop: (start, length) in ns.
+    """
     yielded, told, begun, calls = Counter(), Counter(), Counter(), 0
 
     def said(population, described):
@@ -109,11 +122,15 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
     def during(clock, engine):
         if interrupt is not None:
             clock.at(interrupt, engine.interrupt)
+        if lag is not None:
+            clock.at(lag[0], lambda: clock.stall(lag[1]))
 
     found = simulate(
         populations,
         schedule,
-        lambda clock: ScriptedTarget(clock, answer),
+        lambda clock: ScriptedTarget(
+            clock, answer, servers=servers, stalls=spans(stall)
+        ),
         grace_ns=grace,
         during=during,
         max_in_flight=cap,
@@ -125,6 +142,12 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
     # Each reply that was sent into a session is one row; no more, no fewer.
     assert len(rows) == sum(told.values()) <= sum(yielded.values())
     assert len({row["seq"] for row in rows}) == len(rows)
+    # Each session that the schedule has begins, if nobody interrupts.
+    if interrupt is None:
+        due = Counter(start.population for start in starts(schedule))
+        for i, (kind, _) in enumerate(sources):
+            if kind in {"constant", "poisson"}:
+                assert sum(n for key, n in begun.items() if key[0] == i) == due[i]
     # No two sessions have the same number, whoever comes back.
     assert set(begun.values()) <= {1}
     assert found.engine.in_flight == 0
