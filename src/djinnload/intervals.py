@@ -8,15 +8,17 @@ gives the number of independent values that n are worth.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
 
 __all__ = (
+    "Grown",
     "blocks",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
+    "grow",
     "mean_interval",
     "n_eff",
     "nearest_rank",
@@ -44,6 +46,25 @@ _BEYOND = 5.0
 _ROUNDING = 1e-6
 
 
+class Grown(NamedTuple):
+    """Values cut into blocks.
+
+    Attributes:
+        size: Of each block.
+        means: Of the blocks, in order; a rest at the front is left out.
+        lag: Their lag-1 autocorrelation.
+    """
+
+    size: int
+    means: Array
+    lag: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether there are enough blocks, and nearly independent ones."""
+        return len(self.means) >= ENOUGH_BLOCKS and self.lag < LAG_1
+
+
 def nearest_rank(sorted_values: Array, q: float) -> float:
     """Return the ⌈q n⌉-th smallest value: one that was measured, never interpolated.
 
@@ -66,11 +87,11 @@ def blocks(values: Array) -> list[Array] | None:
         At least 20 blocks of equal size, in order; a rest shorter than a block is left
         out at the front. None: even 20 blocks depend on each other, or n < 20.
     """
-    size, means, lag = _grow(_finite(values))
-    if len(means) < ENOUGH_BLOCKS or lag >= LAG_1:
+    grown = grow(values)
+    if not grown.apart:
         return None
-    kept = values[len(values) - len(means) * size :]
-    return list(kept.reshape(len(means), size))
+    count, size = len(grown.means), grown.size
+    return list(values[len(values) - count * size :].reshape(count, size))
 
 
 def n_eff(values: Array) -> float:
@@ -83,9 +104,8 @@ def n_eff(values: Array) -> float:
     n = len(values)
     if n < 3:  # noqa: PLR2004 - no correlation of two
         return float(n)
-    finite = _finite(values)
-    size, means, lag = _grow(finite)
-    noise, spread = size * float(means.var()), float(finite.var())
+    size, means, lag = grow(values)
+    noise, spread = size * float(means.var()), float(_finite(values).var())
     if not noise or not spread:
         # Constant values, or blocks that cancel exactly, show no dependence.
         return float(n)
@@ -94,7 +114,12 @@ def n_eff(values: Array) -> float:
 
 
 def percentile_interval(
-    values: Array, q: float, confidence: float = CONFIDENCE
+    values: Array,
+    q: float,
+    confidence: float = CONFIDENCE,
+    *,
+    order: Array | None = None,
+    grown: Grown | None = None,
 ) -> Interval | None:
     """Return a two-sided interval of the q-quantile, or None if there is none.
 
@@ -105,14 +130,17 @@ def percentile_interval(
         values: Shape ``(n,)`` in due order; may hold +inf.
         q: 0 < q < 1.
         confidence: Coverage aimed at.
+        order: *values*, sorted, if that is known.
+        grown: `grow` of *values*, if that is known.
     """
-    order = np.sort(values)
-    if len(order) < ENOUGH_BLOCKS:
+    if len(values) < ENOUGH_BLOCKS:
         return None
-    below = (values <= nearest_rank(order, q)).astype(np.float64)
+    order = np.sort(values) if order is None else order
+    below = values <= nearest_rank(order, q)
     # Both the quantile's crossings and the values themselves have to be independent:
     # a rare indicator looks white long before the queue that makes it has emptied.
-    if (n := _worth(values, q, below, confidence)) is None:
+    grown = grow(values) if grown is None else grown
+    if (n := _worth(grown, q, below, confidence)) is None:
         return None
     share = share_of(q, n, confidence)
     return nearest_rank(order, share[0]), nearest_rank(order, share[1])
@@ -144,14 +172,14 @@ def share_interval(
     return share_of(float(np.mean(hits)), n, confidence)
 
 
-def mean_interval(values: Array, confidence: float = CONFIDENCE) -> Interval | None:
+def mean_interval(
+    values: Array, confidence: float = CONFIDENCE, *, grown: Grown | None = None
+) -> Interval | None:
     """Return the t interval of the mean over blocks; None: +inf, or too few blocks."""
     if not np.isfinite(values).all():
         return None
-    _, means, lag = _grow(np.asarray(values, np.float64))
-    if len(means) < ENOUGH_BLOCKS or lag >= LAG_1:
-        return None
-    return _t_interval(means, confidence)
+    grown = grow(values) if grown is None else grown
+    return _t_interval(grown.means, confidence) if grown.apart else None
 
 
 def repeat_interval(
@@ -183,20 +211,22 @@ def clopper_pearson_lower(x: float, n: float, confidence: float = CONFIDENCE) ->
     return float(special.betaincinv(x, max(n - x, 0.0) + 1, 1 - confidence))
 
 
-def _worth(values: Array, q: float, below: Array, confidence: float) -> float | None:
-    """Return the n_eff of *below* at the block size at which *values* are independent.
+def _worth(grown: Grown, q: float, below: Array, confidence: float) -> float | None:
+    """Return the n_eff of *below* at the block size at which values are independent.
 
     It is lowered by (z ÷ t)², as the variance of block means is only estimated.
     """
-    size, means, lag = _grow(_finite(values))
-    k = len(means)
-    if k < ENOUGH_BLOCKS or lag >= LAG_1:
+    if not grown.apart:
         return None
-    shares = below[len(below) - k * size :].reshape(k, size).mean(axis=1)
-    noise, spread = size * float(shares.var(ddof=1)), float(below.var())
-    n = len(below)
+    size, k, n = grown.size, len(grown.means), len(below)
+    counts = below[n - k * size :]
+    if size > 1:
+        # A sum of bools counts in 8 bytes; of any size, faster than mean(axis=1).
+        counts = np.add.reduceat(counts, np.arange(0, k * size, size), dtype=np.int64)
+    share = float(below.mean())
+    noise, spread = float((counts / size).var(ddof=1)) * size, share * (1 - share)
     worth = n * min(1.0, spread / noise) if noise and spread else float(n)
-    worth *= _left_over(size, k, lag)
+    worth *= _left_over(size, k, grown.lag)
     if worth * min(q, 1 - q) < _BEYOND:
         return None
     if size == 1:
@@ -205,16 +235,25 @@ def _worth(values: Array, q: float, below: Array, confidence: float) -> float | 
     return worth * float(special.ndtri(tail) / special.stdtrit(k - 1, tail)) ** 2
 
 
-def _grow(finite: Array) -> tuple[int, Array, float]:
-    """Return the block size, the blocks' means and their lag-1 autocorrelation."""
+def grow(values: Array) -> Grown:
+    """Return *values* (in due order) in blocks whose means are nearly independent.
+
+    +inf counts as the largest finite value. There may be fewer than 20 blocks, or none
+    that are independent: see `Grown.apart`.
+    """
+    finite = _finite(values)
     n, size, means = len(finite), 1, finite
+    sums = None
     while (lag := _lag_1(means)) >= LAG_1:
         larger = max(size + 1, int(_GROWTH * size))
         if (count := n // larger) < ENOUGH_BLOCKS:
             break
+        if sums is None:
+            sums = np.concatenate(([0.0], np.cumsum(finite)))
         size = larger
-        means = finite[n - count * size :].reshape(count, size).mean(axis=1)
-    return size, means, lag
+        # Differences of running sums: what a size costs is its number of blocks.
+        means = np.diff(sums[n - count * size :: size]) / size
+    return Grown(size, means, lag)
 
 
 def _left_over(size: int, count: int, lag: float) -> float:

@@ -37,6 +37,7 @@ _MEDIA_SECONDS = ("s", "seconds", "audio_seconds")
 #: Of ok turns alone; lateness and blocked of all that were sent.
 _TIMES = ("latency", "service", "queue", "exec", "ttft", "tpot")
 _TIMES_OF_ALL = ("lateness", "blocked")
+_TIMES_OF_STEPS = ("latency", "service", "queue", "exec")
 
 
 def finite(value: Any) -> Any:
@@ -54,12 +55,15 @@ def finite(value: Any) -> Any:
 
 def spread_of(values: Array) -> dict[str, Any]:
     """Return n, mean, percentiles and max of finite *values*, in their unit."""
-    n, order = len(values), np.sort(values)
-    made: dict[str, Any] = {"n": n, "mean": float(values.mean()) if n else None}
+    return _spread(np.sort(values), float(values.mean()) if len(values) else None)
+
+
+def _spread(order: Array, mean: float | None) -> dict[str, Any]:
+    made: dict[str, Any] = {"n": len(order), "mean": mean}
     for name, q in PERCENTILES.items():
-        enough = n * (1 - q) >= _ENOUGH_BEYOND - _ROUNDING
+        enough = len(order) * (1 - q) >= _ENOUGH_BEYOND - _ROUNDING
         made[name] = stats.nearest_rank(order, q) if enough else None
-    return made | {"max": float(order[-1]) if n else None}
+    return made | {"max": float(order[-1]) if len(order) else None}
 
 
 def times(repeats: Sequence[Array]) -> dict[str, Any]:
@@ -68,28 +72,47 @@ def times(repeats: Sequence[Array]) -> dict[str, Any]:
     Percentiles are of all repeats pooled. Their intervals are over repeats from five
     on; else over blocks in due order. No interval: not in ``ci95``.
     """
-    every = [values / MS for values in repeats]
-    whole = np.concatenate(every) if every else np.empty(0)
-    made = spread_of(whole)
-    apart = [spread_of(values) for values in every if len(values)]
-    limits = {
-        name: _interval(name, made, apart, whole) for name in ("mean", *PERCENTILES)
-    }
-    made["ci95"] = {name: list(two) for name, two in limits.items() if two}
+    whole = _joined(repeats) / MS
+    order = np.sort(whole)
+    made = _spread(order, float(whole.mean()) if len(whole) else None)
+    apart = [values for values in repeats if len(values)]
+    made["ci95"] = (
+        _over_repeats(apart)
+        if len(apart) >= deciding.ENOUGH_REPEATS
+        else _over_blocks(made, whole, order)
+    )
     return made
 
 
-def _interval(
-    name: str, made: dict[str, Any], apart: list[dict[str, Any]], whole: Array
-) -> tuple[float, float] | None:
-    if made[name] is None:
-        return None
-    if len(apart) >= deciding.ENOUGH_REPEATS:
-        seen = [each[name] for each in apart]
-        return None if None in seen else stats.repeat_interval(seen)
-    if name == "mean":
-        return stats.mean_interval(whole)
-    return stats.percentile_interval(whole, PERCENTILES[name])
+def _joined(every: Sequence[Array]) -> Array:
+    if len(every) == 1:
+        return every[0]
+    return np.concatenate(every) if every else np.empty(0)
+
+
+def _over_repeats(apart: Sequence[Array]) -> dict[str, list[float]]:
+    spreads = [spread_of(values / MS) for values in apart]
+    made = {}
+    for name in ("mean", *PERCENTILES):
+        seen = [each[name] for each in spreads]
+        limits = None if None in seen else stats.repeat_interval(seen)
+        if limits:
+            made[name] = list(limits)
+    return made
+
+
+def _over_blocks(
+    made: Mapping[str, Any], whole: Array, order: Array
+) -> dict[str, list[float]]:
+    if not len(whole):
+        return {}
+    grown = stats.grow(whole)
+    found = {"mean": stats.mean_interval(whole, grown=grown)} | {
+        name: stats.percentile_interval(whole, q, order=order, grown=grown)
+        for name, q in PERCENTILES.items()
+        if made[name] is not None
+    }
+    return {name: list(limits) for name, limits in found.items() if limits}
 
 
 def turn_times(turns: Turns, metric: str) -> Array:
@@ -144,9 +167,10 @@ def population(
 ) -> dict[str, Any]:
     """Return the entry of one population in a cell's summary."""
     unit = plan.get("unit")
-    return pooled([samples]) | {
-        "by_step": _by_step(samples),
-        "by_turn": _by_turn(samples.turns),
+    made = pooled([samples])
+    return made | {
+        "by_step": _by_step(samples, made),
+        "by_turn": _by_turn(samples.turns, made),
         "units": {"name": unit, "per_s": _units_per_s(samples)},
         "bytes": _bytes(samples, proof),
         "rtf": _rtf(samples.turns) if unit in _MEDIA_SECONDS else None,
@@ -286,11 +310,17 @@ def _mean_ms(values: Array) -> float | None:
     return float(known.mean()) / MS if len(known) else None
 
 
-def _by_step(samples: PopulationSamples) -> dict[str, Any]:
+def _by_step(samples: PopulationSamples, pooled: Mapping[str, Any]) -> dict[str, Any]:
     r = samples.requests
-    ok, step, due = r.outcome == "ok", r.step, r.due_ns
+    step, n = r.step, len(r.step)
+    counts, shown = step.counts(), [f"{metric}_ms" for metric in _TIMES_OF_STEPS]
+    if len(counts) == 1 and n == pooled["n"]:
+        # Each turn is one such request: nothing to sort again.
+        same = {key: pooled[key] for key in shown}
+        return {str(name): {"n": n} | same for name in counts}
+    ok, due = r.outcome == "ok", r.due_ns
     made = {}
-    for name in sorted(step.counts()):
+    for name in sorted(counts):
         mine = step == name
         columns: dict[str, Callable[[], Array]] = {
             "latency": lambda: r.done_ns - due,
@@ -310,15 +340,21 @@ def _known(values: Array) -> Array:
     return numbers[np.isfinite(numbers)]
 
 
-def _by_turn(turns: Turns) -> list[dict[str, Any]]:
+def _by_turn(turns: Turns, pooled: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the first turns of sessions, one by one, over all sessions."""
-    made = []
-    for number in np.unique(turns.number)[:_TURNS_LISTED]:
-        mine = turns.number == number
-        shown = {"turn": int(number), "n": int(mine.sum())}
-        for metric in ("latency", "ttft"):
-            values = getattr(turns, f"{metric}_ns")[mine & turns.ok]
-            shown[f"{metric}_ms"] = times([_known(values)])  # type: ignore[assignment]
+    made: list[dict[str, Any]] = []
+    numbers, ok = turns.number, turns.ok
+    listed = np.unique(numbers)[:_TURNS_LISTED]
+    if len(listed) == 1:
+        same = {key: pooled[key] for key in ("latency_ms", "ttft_ms")}
+        return [{"turn": int(listed[0]), "n": len(numbers)} | same]
+    every = {metric: getattr(turns, f"{metric}_ns") for metric in ("latency", "ttft")}
+    for number in listed:
+        mine = numbers == number
+        shown: dict[str, Any] = {"turn": int(number), "n": int(mine.sum())}
+        for metric, whole in every.items():
+            values = whole[mine & ok]
+            shown[f"{metric}_ms"] = times([_known(values)])
         made.append(shown)
     return made
 
