@@ -249,7 +249,7 @@ def test_a_local_fault_does_not_widen_the_tolerance(monkeypatch):
     from djinnload.models import reference
 
     reference._ready.cache_clear()
-    monkeypatch.setattr(build, "calibrate", lambda module: 5.0)
+    monkeypatch.setattr("djinnload.models.tolerance.calibrate", lambda *_: 5.0)
     used = {"m": catalog.find("gpt2-tiny", seed=3)}
     assert reference.LocalReference(used).tolerance("m") == 2e-3
     reference._ready.cache_clear()

@@ -1,7 +1,7 @@
 """What a workload prepares itself with; remembers what it asked for."""
 
 from djinnload.errors import ScenarioError
-from djinnload.models import catalog
+from djinnload.models import catalog, checkpoint
 from djinnload.spi import Model
 
 __all__ = ("ECHO", "ModelAssets")
@@ -33,6 +33,8 @@ class ModelAssets:
         if name == ECHO.name:
             return self.used.setdefault(name, ECHO)
         made = catalog.find(name, seed=self.seed, dtype=dtype)
+        if made.source.startswith(checkpoint.PACKAGE):
+            checkpoint.folder(made.source)
         known = self.used.setdefault(name, made)
         if known.dtype != dtype:
             reason = f"{name} is wanted as {known.dtype} and as {dtype}, choose one"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from djinnload.errors import HostError
-from djinnload.models import catalog, weights
+from djinnload.models import families, weights
 from djinnload.spi import Model, Tensor
 
 if TYPE_CHECKING:
@@ -19,20 +19,11 @@ __all__ = (
     "arguments",
     "build",
     "cache_name",
-    "calibrate",
     "from_config",
     "shapes",
-    "tolerance",
 )
 
-#: Class of the model → class of its configuration, both in transformers.
-_ALLOWED: Final[Mapping[str, str]] = {"GPT2LMHeadModel": "GPT2Config"}
-_TOLERANCE: Final[Mapping[str, float]] = {
-    "float32": 1e-3,
-    "float16": 0.08,
-    "bfloat16": 0.5,
-}
-_TIED: Final = ("lm_head.weight", "transformer.wte.weight")
+_LARGEST: Final = 2**20  #: Of any number of a configuration: none has more.
 
 
 def build(model: Model) -> "torch.nn.Module":
@@ -60,17 +51,18 @@ def from_config(
         ValueError: The architecture is not allowed, the configuration makes no model,
             or the weights do not fit it.
     """
+    family = families.family(architecture)
     state = {tensor.name: _to_torch(tensor) for tensor in tensors}
-    output, embedding = _TIED
-    if config.get("tie_word_embeddings", True) and embedding in state:
-        state.setdefault(output, state[embedding])
+    if family.tied is not None and config.get("tie_word_embeddings", True):
+        output, embedding = family.tied
+        if embedding in state:
+            state.setdefault(output, state[embedding])
     # More layers than tensors never fit; without this, a number could cost hours.
-    if int(config.get("n_layer", 0)) > len(state):
+    if families.layers(family, {**family.defaults, **config}) > len(state):
         raise ValueError(f"{len(state)} weights do not fit {architecture}")
-    module = _module(architecture, config, device="meta")
-    if any(buffer.is_meta for buffer in module.buffers()):
-        # Older transformers compute buffers on construction: meta would lose them.
-        module = _module(architecture, config, device="cpu")
+    module = _module(architecture, config)
+    # How often a norm was trained is of no use; nothing else is a whole number.
+    state |= {n: v for n, v in module.state_dict().items() if _counts(v)}
     try:
         module.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
@@ -85,43 +77,8 @@ def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int,
         HostError: torch or transformers is not installed.
         ValueError: The architecture is not allowed, or the configuration is not right.
     """
-    module = _module(architecture, config, device="meta")
-    return {name: tuple(value.shape) for name, value in module.state_dict().items()}
-
-
-def tolerance(dtype: str) -> float:
-    """Return the largest max|Δlogit| ÷ std(logits) that counts as right for *dtype*."""
-    return _TOLERANCE[dtype]
-
-
-def calibrate(module: "torch.nn.Module", *, tokens: int = 16, seed: int = 0) -> float:
-    """Return twice what decoding with a KV cache differs from computing it all anew.
-
-    Args:
-        module: As built here.
-        tokens: Length of the sequence, of which the second half is decoded.
-        seed: Of the token ids.
-
-    Returns:
-        max|Δlogit| ÷ std of the recomputed logits, × 2.
-    """
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    vocabulary = int(module.get_parameter("lm_head.weight").shape[0])
-    ids = torch.randint(vocabulary, (1, tokens), generator=generator)
-    first = tokens // 2
-    name = cache_name(module)
-    with torch.inference_mode():
-        whole = module(input_ids=ids, use_cache=False).logits.float()
-        out = module(input_ids=ids[:, :first], use_cache=True)
-        parts = [out.logits]
-        for i in range(first, tokens):
-            kept = {name: out[name]}
-            out = module(input_ids=ids[:, i : i + 1], use_cache=True, **kept)
-            parts.append(out.logits)
-    difference = (torch.cat(parts, dim=1).float() - whole).abs().max()
-    return 2 * float(difference / whole.std())
+    found = _module(architecture, config).state_dict()
+    return {name: tuple(v.shape) for name, v in found.items() if not _counts(v)}
 
 
 def cache_name(module: "torch.nn.Module") -> str:
@@ -137,33 +94,82 @@ def arguments(module: "torch.nn.Module") -> frozenset[str]:
     return frozenset(inspect.signature(module.forward).parameters)
 
 
-def _module(
-    architecture: str, config: Mapping[str, Any], *, device: str
-) -> "torch.nn.Module":
-    known = catalog.config_defaults(architecture)
+def _module(architecture: str, config: Mapping[str, Any]) -> "torch.nn.Module":
+    """Return the module with no memory for its weights; what it computes is there."""
+    family = families.family(architecture)
+    kept = _known(family.defaults, config)
+    kept.pop("model_type", None)
     try:
         import torch
         import transformers
     except ImportError as error:
         reason = "models need torch and transformers: pip install 'djinnload[models]'"
         raise HostError(f"{reason} ({error})") from error
+    from torch.overrides import TorchFunctionMode
 
-    # Only the family's own keys: others can make transformers fetch code.
-    kept = {key: config[key] for key in known.keys() & config.keys()}
-    kept.pop("model_type", None)
+    class Hollow(TorchFunctionMode):
+        """Layers get their weights from ``empty``; tables are computed otherwise."""
+
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            given = dict(kwargs or {})
+            if func is torch.empty:
+                given["device"] = "meta"
+            return func(*args, **given)
+
     try:
-        made = getattr(transformers, _ALLOWED[architecture])(**kept)
-        with torch.device(device):
-            module: torch.nn.Module = getattr(transformers, architecture)(made)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        with Hollow():
+            module: torch.nn.Module
+            if family.config_class:
+                made = getattr(transformers, family.config_class)(**kept)
+                module = getattr(transformers, architecture)(made)
+            else:
+                from djinnload.models import synthetic
+
+                module = getattr(synthetic, architecture)({**family.defaults, **kept})
+    except (
+        ArithmeticError,
+        AssertionError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"no {architecture} from this config: {error}") from error
     return module
+
+
+def _known(defaults: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the family's own keys: others can make transformers fetch code.
+
+    Raises:
+        ValueError: A number is beyond all reason, or a part is none.
+    """
+    kept: dict[str, Any] = {}
+    for key in defaults.keys() & config.keys():
+        value, usual = config[key], defaults[key]
+        if isinstance(usual, Mapping):
+            if not isinstance(value, Mapping):
+                reason = f"{key} of the configuration has no keys"
+                raise ValueError(reason)  # noqa: TRY004 - whoever sent it is wrong
+            value = _known(usual, value)
+        numbers = value if isinstance(value, list | tuple) else (value,)
+        for number in numbers:
+            if isinstance(number, int | float) and not -_LARGEST <= number <= _LARGEST:
+                raise ValueError(f"{key} = {number} of the configuration is too large")
+        kept[key] = value
+    return kept
+
+
+def _counts(value: "torch.Tensor") -> bool:
+    return not value.is_floating_point()
 
 
 def _to_torch(tensor: Tensor) -> "torch.Tensor":
     import torch
 
-    if tensor.dtype not in catalog.DTYPES:
+    if tensor.dtype not in families.DTYPES:
         raise ValueError(f"weight {tensor.name} is {tensor.dtype}, not floating point")
     dtype: torch.dtype = getattr(torch, tensor.dtype)
     data = memoryview(tensor.data)

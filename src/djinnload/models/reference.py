@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from djinnload.models import build
+from djinnload.models.tolerance import tolerance
 from djinnload.spi import Model, Tensor
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class LocalReference:
                 positions wanted, is left out where it takes none.
 
         Returns:
-            ``logits``, in float32 whatever the weights are.
+            The tensors that it gives, in float32 whatever the weights are.
 
         Raises:
             KeyError: The workload asked for no such model.
@@ -45,18 +46,22 @@ class LocalReference:
         import torch
 
         module, _ = _ready(_key(self._models[model]))
-        given = {name: _to_torch(tensor) for name, tensor in inputs.items()}
-        if "logits_to_keep" not in build.arguments(module):
+        dtype = next(module.parameters()).dtype
+        given = {name: _to_torch(tensor, dtype) for name, tensor in inputs.items()}
+        taken = build.arguments(module)
+        if "logits_to_keep" not in taken:
             given.pop("logits_to_keep", None)
+        uncached = {"use_cache": False} if "use_cache" in taken else {}
         with torch.inference_mode():
-            logits = module(**given, use_cache=False).logits
-        return {"logits": Tensor.of("logits", logits.float().numpy())}
+            found = module(**given, **uncached)
+        return {
+            name: Tensor.of(name, value.float().numpy())
+            for name, value in found.items()
+            if isinstance(value, torch.Tensor)
+        }
 
     def tolerance(self, model: str) -> float:
         """Return the largest |difference| ÷ std that is right for this model here.
-
-        That of its dtype; where the model's own KV cache calls for more, that, but at
-        most twice as much: a local fault must not make every answer right.
 
         Raises:
             KeyError: The workload asked for no such model.
@@ -75,12 +80,13 @@ def _ready(key: bytes) -> "tuple[torch.nn.Module, float]":
     torch.set_num_threads(1)  # the other cores are the server's
     model = msgspec.json.decode(key, type=Model)
     module = build.build(model)
-    usual = build.tolerance(model.dtype)
-    return module, max(usual, min(build.calibrate(module), 2 * usual))
+    return module, tolerance(model, module)
 
 
-def _to_torch(tensor: Tensor) -> "torch.Tensor":
+def _to_torch(tensor: Tensor, floating: "torch.dtype") -> "torch.Tensor":
     import torch
 
     dtype: torch.dtype = getattr(torch, tensor.dtype)
-    return torch.frombuffer(bytearray(tensor.data), dtype=dtype).reshape(tensor.shape)
+    flat = torch.frombuffer(bytearray(tensor.data), dtype=dtype)
+    value = flat.reshape(tensor.shape)
+    return value.to(floating) if value.is_floating_point() else value

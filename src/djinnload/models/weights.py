@@ -13,17 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from djinnload.errors import HostError
-from djinnload.models import catalog, checkpoint
+from djinnload.models import checkpoint, families, initial
 from djinnload.models.checkpoint import SAFETENSORS_CODES, read
 from djinnload.spi import Model, Tensor
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ("content_sha256", "ensure", "sha256", "tensors")
 
@@ -148,7 +145,7 @@ def _make(model: Model, path: Path) -> None:
     shapes = build.shapes(model.architecture, model.config)
     made: Iterator[Tensor]
     if model.source == "random":
-        made = (_seeded(model, name, shapes[name]) for name in sorted(shapes))
+        made = (initial.seeded(model, name, shapes[name]) for name in sorted(shapes))
     else:
         made = checkpoint.tensors(model, shapes)
     part = path.with_suffix(".part")
@@ -157,32 +154,6 @@ def _make(model: Model, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
-
-
-def _seeded(model: Model, name: str, shape: tuple[int, ...]) -> Tensor:
-    import numpy as np
-
-    values: np.ndarray[Any, np.dtype[np.float32]]
-    std = _std(model.config, name, shape)
-    if std is None:
-        fill = 0.0 if name.endswith("bias") else 1.0
-        values = np.full(shape, fill, dtype=np.float32)
-    else:
-        # A stream of its own: no tensor depends on which were made before it.
-        key = hashlib.sha256(f"{model.seed} {name}".encode()).digest()[:16]
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key)))
-        values = generator.standard_normal(shape, dtype=np.float32)
-        values *= np.float32(std)
-    return Tensor(name, shape, model.dtype, checkpoint.cast(values, model.dtype))
-
-
-def _std(config: Mapping[str, Any], name: str, shape: tuple[int, ...]) -> float | None:
-    """Return the standard deviation of the initial values; None: a constant."""
-    if len(shape) == 1:  # biases, and the weights of norms
-        return None
-    std = float(config["initializer_range"])
-    # GPT-2 scales what is added to the residual stream by the number of additions.
-    return std / math.sqrt(2 * config["n_layer"]) if "c_proj." in name else std
 
 
 def _write(
@@ -205,7 +176,7 @@ def _header(shapes: Mapping[str, tuple[int, ...]], dtype: str, digest: str) -> b
     header: dict[str, Any] = {"__metadata__": {"format": "pt", _HASH: digest}}
     offset = 0
     for name in sorted(shapes):
-        end = offset + math.prod(shapes[name]) * catalog.DTYPES[dtype]
+        end = offset + math.prod(shapes[name]) * families.DTYPES[dtype]
         header[name] = {
             "dtype": SAFETENSORS_CODES[dtype],
             "shape": shapes[name],

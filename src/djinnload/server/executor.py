@@ -13,6 +13,8 @@ from typing import Any
 from msgspec import Struct
 
 from djinnload.clock import monotonic_ns
+from djinnload.models import families
+from djinnload.server.inputs import RequestError, check_inputs
 from djinnload.server.loading import Loaded, Recipe, load
 from djinnload.server.sessions import Kept, Sessions
 from djinnload.server.settings import Settings
@@ -27,10 +29,6 @@ _NEED = re.compile(r"(\w+)(\[-1\])?")
 _DTYPES = ("float32", "float16", "int64", "int32", "bool")
 #: Arguments of a forward that are the server's to give.
 _RESERVED = ("cache", "past_key_values", "use_cache", "return_dict", "self")
-
-
-class RequestError(Exception):
-    """A request cannot be served; the text is the reply's message."""
 
 
 class Work(Struct, frozen=True):
@@ -95,10 +93,14 @@ class Executor:
         """
         import torch
 
+        from djinnload.models.tolerance import probe
+
         torch.set_num_threads(self._intra)
+        # Else what is called float32 would be rounded to 10 bits on some GPUs.
+        torch.backends.cudnn.allow_tf32 = False
         loaded = load(recipe, device=self.settings.device)
-        ids = Tensor("input_ids", (1, 1), "int64", bytes(8))
-        self.run(Work("", loaded, (ids,)))
+        with torch.inference_mode():
+            self.forward(loaded, probe(loaded.model, loaded.module), None, keep=False)
         return loaded
 
     def run(self, work: Work) -> Answer:
@@ -118,8 +120,9 @@ class Executor:
             return work.inputs, 0
         import torch
 
+        dtype = next(work.loaded.module.parameters()).dtype
         arguments = {
-            tensor.name: self._array(tensor)
+            tensor.name: self._array(tensor, dtype)
             for tensor in work.inputs
             if _acceptable(tensor)
         }
@@ -143,15 +146,20 @@ class Executor:
         With *keep* the outputs hold the cache, made or extended.
         """
         past = 0 if kept is None else kept.tokens
-        _check_ids(loaded.module.config, arguments.get("input_ids"), past)
+        check_inputs(loaded.model, arguments, past)
+        given = dict(arguments)
         if kept is not None:
-            arguments = {**arguments, loaded.cache_name: kept.cache}
-        return loaded.module(**arguments, use_cache=keep), past
+            given[loaded.cache_name] = kept.cache
+        if loaded.cache_name:
+            given["use_cache"] = keep
+        return loaded.module(**given), past
 
     def _in_session(
         self, work: Work, name: str, arguments: dict[str, Any]
     ) -> tuple[Mapping[str, Any], int]:
         assert work.loaded is not None  # noqa: S101 - `answer` returned the echo
+        if not families.family(work.loaded.model.architecture).cached:
+            raise RequestError(f"{work.loaded.name} keeps nothing between requests")
         kept = None
         if work.continues:
             kept = self.sessions.take(name, work.fingerprint)
@@ -171,14 +179,16 @@ class Executor:
             self.sessions.put(name, Kept(work.fingerprint, cache, tokens, _size(cache)))
         return found, past
 
-    def _array(self, tensor: Tensor) -> Any:
+    def _array(self, tensor: Tensor, floating: Any) -> Any:
         import torch
 
         # Copied: the frame's buffer is read-only, and torch wants to own what it runs.
         flat = torch.frombuffer(
             bytearray(tensor.data), dtype=getattr(torch, tensor.dtype)
         )
-        return flat.reshape(tensor.shape).to(self.settings.device)
+        value = flat.reshape(tensor.shape).to(self.settings.device)
+        # The wire has no bfloat16, and a client need not know what the weights are.
+        return value.to(floating) if value.is_floating_point() else value
 
 
 def _acceptable(tensor: Tensor) -> bool:
@@ -190,23 +200,6 @@ def _acceptable(tensor: Tensor) -> bool:
     if not tensor.nbytes:
         raise RequestError(f"input {tensor.name} is empty")
     return True
-
-
-def _check_ids(config: Any, ids: Any, past: int) -> None:
-    """Refuse what would be an index out of range: on a GPU that ends the process."""
-    if ids is None or ids.ndim != 2:  # noqa: PLR2004 - batch, sequence
-        raise RequestError("input_ids of shape [batch, sequence] are required")
-    if ids.is_floating_point() or ids.dtype.itemsize == 1:
-        raise RequestError("input_ids must be int64 or int32")
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= config.vocab_size:
-        size = config.vocab_size
-        raise RequestError(f"token ids {low} to {high} are not within 0 to {size - 1}")
-    room = config.max_position_embeddings
-    if past + ids.shape[1] > room:
-        raise RequestError(
-            f"{past} positions and {ids.shape[1]} more exceed the model's {room}"
-        )
 
 
 def _needed(found: Mapping[str, Any], needs: Sequence[str]) -> tuple[Tensor, ...]:

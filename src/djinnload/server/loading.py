@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from djinnload.spi import Tensor
+from djinnload.spi import Model, Tensor
 
 __all__ = ("Loaded", "Recipe", "load")
 
@@ -38,13 +39,15 @@ class Loaded(Struct, frozen=True):
         module: A ``torch.nn.Module`` in eval mode, on its device.
         name: The model id, or the class name where weights were sent.
         weights_sha256: Hex, of what it was built from.
-        cache_name: What its ``forward`` calls a KV cache.
+        model: Its architecture and configuration.
+        cache_name: What its ``forward`` calls a KV cache; empty: it takes none.
     """
 
     module: Any
     name: str
     weights_sha256: str
-    cache_name: str = "past_key_values"
+    model: Model
+    cache_name: str = ""
 
 
 def load(recipe: Recipe, *, device: str) -> Loaded:
@@ -57,8 +60,9 @@ def load(recipe: Recipe, *, device: str) -> Loaded:
     from djinnload.models import build
 
     made = _by_id(recipe) if recipe.weights is None else _sent(recipe, recipe.weights)
-    name = build.cache_name(made.module)
-    return Loaded(made.module.to(device), made.name, made.weights_sha256, name)
+    cached = "use_cache" in build.arguments(made.module)
+    name = build.cache_name(made.module) if cached else ""
+    return replace(made, module=made.module.to(device), cache_name=name)
 
 
 def _by_id(recipe: Recipe) -> Loaded:
@@ -72,15 +76,19 @@ def _by_id(recipe: Recipe) -> Loaded:
             f"send {example}, or the weights"
         )
     model = catalog.parse_id(recipe.model_id)
-    return Loaded(build.build(model), recipe.model_id, weights.sha256(model))
+    return Loaded(build.build(model), recipe.model_id, weights.sha256(model), model)
 
 
 def _sent(recipe: Recipe, tensors: tuple[Tensor, ...]) -> Loaded:
-    from djinnload.models import build
+    from djinnload.models import build, families
 
     architecture = recipe.architecture.rpartition(".")[2]
     module = build.from_config(architecture, recipe.config, tensors)
-    return Loaded(module, architecture, content_sha256(tensors))
+    defaults = families.family(architecture).defaults
+    config = families.merged(defaults, recipe.config)
+    dtype = str(next(module.parameters()).dtype).removeprefix("torch.")
+    model = Model(architecture, architecture, config, dtype, 0)
+    return Loaded(module, architecture, content_sha256(tensors), model)
 
 
 def content_sha256(tensors: Iterable[Tensor]) -> str:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from djinnload.errors import ScenarioError
+from djinnload.models.catalog import ready_for
 from djinnload.models.checkpoint import to_float32
+from djinnload.models.families import read
 from djinnload.spi import (
     Assets,
     Check,
@@ -70,8 +72,9 @@ class Llm:
     def __init__(self, options: LlmOptions, assets: Assets) -> None:
         self._options = options
         self._model: Model = assets.model(options.model, dtype=options.dtype)
-        self._vocabulary = int(self._model.config["vocab_size"])
-        self._limit = int(self._model.config["n_positions"])
+        (ids, _) = ready_for("llm", self._model).inputs
+        self._vocabulary = int(read(self._model.config, ids.below))
+        self._limit = int(read(self._model.config, ids.room))
         self._check_length(options.prompt_tokens, options.new_tokens)
         self._pool = self._draw(assets.seed)
         self._scripts = [tuple(self._script(ids)) for ids in self._pool]
