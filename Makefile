@@ -1,5 +1,5 @@
 # make run    set up (once) and run the main job     make lint   style, types, layers
-# make test   set up (once) and run the tests        make bench  djinnload beside a peer
+# make test   set up (once) and run the tests        make bench  djinnload beside its peers
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,14 +8,14 @@ STAMP := $(VENV)/.installed
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench bench-quick clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "djinnload needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -q 'pip>=25.1'
-	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[models]' --group dev
+	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[models]' --group dev $(addprefix -e ,$(wildcard plugins/*))
 	@touch $@
 
 # An objective that is missed (exit code 1) is a result too.
@@ -26,8 +26,17 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
 
-bench: $(STAMP)
-	for each in bench/*.py; do $(BIN)/python $$each || exit; done
+# The peers live in an environment of their own; wrk and hey come from the system.
+bench/.venv-peers/.installed: bench/requirements.txt
+	$(PYTHON) -m venv bench/.venv-peers
+	bench/.venv-peers/bin/python -m pip install -q -r $<
+	@touch $@
+
+bench: $(STAMP) bench/.venv-peers/.installed
+	$(BIN)/python bench/all.py
+
+bench-quick: $(STAMP) bench/.venv-peers/.installed
+	$(BIN)/python bench/all.py --quick
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -37,4 +46,4 @@ lint: $(STAMP)
 	$(BIN)/codespell src tests docs README.md
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) bench/.venv-peers bench/build build dist .mypy_cache .ruff_cache .pytest_cache

@@ -39,6 +39,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     TARGETS: ("open", "aclose"),
     ARRIVALS: ("offsets", "expected"),
 }
+#: Plugins of packages beside this one, for those who have not installed them.
+_OURS = {"agents": "djinnload-agents", "diurnal": "djinnload-diurnal"}
 _KINDS = (("exchange",), ("submit", "end_session"))
 
 
@@ -86,6 +88,8 @@ def entry(group: str, name: str, *, path: str) -> Entry:
         hint = (
             f"a package that brings more {kind}s is not installed in this environment"
         )
+        if package := _OURS.get(name):
+            hint = f"{package} has it: pip install {package}"
         raise UnknownName(path, kind, name, {e.name for e in found}, hint=hint)
     if len(claims) > 1:
         who = " and ".join(f"{e.package} {e.version} ({e.value})" for e in claims)

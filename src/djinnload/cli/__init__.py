@@ -70,6 +70,7 @@ for _verb in (
     results.compare,
     plugins.workloads,
     plugins.schema,
+    plugins.new_plugin,
     catalogs.models,
 ):
     command.add_command(_verb)

@@ -8,7 +8,7 @@ import click
 from djinnload.cli.terminal import say_error
 from djinnload.errors import HostError
 
-__all__ = ("schema", "workloads")
+__all__ = ("new_plugin", "schema", "workloads")
 
 
 @click.command()
@@ -51,3 +51,27 @@ def schema(*, out: Path | None) -> None:
         out.write_text(encoded + "\n", encoding="utf-8")
     except OSError as error:
         raise HostError(f"cannot write the schema: {error}") from error
+
+
+@click.command("new-plugin")
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["workload", "arrival", "target"]),
+    default="workload",
+    show_default=True,
+)
+@click.option(
+    "--in",
+    "parent",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="The folder to make it in; default: this one.",
+)
+def new_plugin(*, name: str, kind: str, parent: Path) -> None:
+    """Write the skeleton of a plugin's package, djinnload-NAME; its tests pass."""
+    from djinnload.new_plugin import write_plugin
+
+    root = write_plugin(name, kind, parent)
+    click.echo(f"made {root}; next:")
+    click.echo(f"  pip install -e '{root}[test]' && pytest {root}")
