@@ -1,7 +1,9 @@
 """Rows → Arrow batches of `sample.schema`: whole columns at a time, in C.
 
 It runs in the recorder's thread and holds the GIL, so it costs the event loop what it
-takes: a column that says the same on every row, as most do, is only counted.
+takes: a column that says the same on every row, as most do, is only counted. It does
+not let go of the GIL either, as `pyarrow.array` would for each column: to get it back
+takes a switch interval, and the busy loop a switch, each time.
 """
 
 from collections.abc import Collection
@@ -128,7 +130,7 @@ class SampleBatches:
             plain = np.fromiter(values, kind.to_pandas_dtype(), len(values))
         except TypeError:
             return pa.array(values, kind)  # with a None among them
-        return pa.array(plain)
+        return _array(plain, kind)
 
     def _metrics(self, metrics: Column) -> "dict[str, pa.Array]":
         import pyarrow as pa
@@ -144,7 +146,7 @@ class SampleBatches:
                 some = [each.get(key) if each else None for each in metrics]
                 made[name] = pa.array(some, pa.float64())
             else:
-                made[name] = pa.array(found)
+                made[name] = _array(found, pa.float64())
         return made
 
     def _by_population(self, codes: np.ndarray[Any, Any]) -> "pa.Array":
@@ -152,7 +154,7 @@ class SampleBatches:
 
         if len(self._deadlines) == 1:
             return self._repeated("deadline_ns", self._deadlines[0], len(codes))
-        return pa.array(self._deadlines, pa.int64()).take(pa.array(codes))
+        return pa.array(self._deadlines, pa.int64()).take(_array(codes, pa.int32()))
 
     def _repeated(self, name: str, value: Any, n: int) -> "pa.Array":
         """Return a column of *n* times *value*, made once for a name's latest value."""
@@ -178,9 +180,21 @@ class SampleBatches:
         known = self._known.get(name)
         if known is None or len(known) != len(words):
             known = self._known[name] = pa.array(list(words), pa.string())
-        return pa.DictionaryArray.from_arrays(pa.array(codes), known)
+        # Unsafe: the codes need no check, which would let go of the GIL.
+        indices = _array(codes, pa.int32())
+        return pa.DictionaryArray.from_arrays(indices, known, safe=False)
 
 
 def _same(values: Column) -> bool:
     first = values[0]
     return values[-1] == first and values.count(first) == len(values)
+
+
+def _array(values: np.ndarray[Any, Any], kind: "pa.DataType") -> "pa.Array":
+    """Return *values* without nulls, not copied."""
+    import pyarrow as pa
+
+    n = len(values)
+    if values.dtype == np.bool_:
+        values = np.packbits(values, bitorder="little")
+    return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(values)])

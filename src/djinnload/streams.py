@@ -30,6 +30,8 @@ TICK_S = 0.2
 #: Rows wait no longer than this, and a tick, for their batch to fill.
 PATIENCE_NS = 600 * MS
 PAUSE_S = 0.001
+#: Rows waiting beyond which nothing pauses: memory comes before a busy loop's lag.
+BACKLOG = 20 * BATCH
 ROTATE_BYTES = 256 * 2**20
 _BUFFER = 2**18
 
@@ -211,7 +213,8 @@ class Drain:
             if monotonic_ns() - self._drained_ns >= PATIENCE_NS:
                 self._drained_ns = monotonic_ns()
                 self._seen()
-            self._stop.wait(PAUSE_S)
+            if len(self._rows) < BACKLOG:
+                self._stop.wait(PAUSE_S)
 
     def _write(self, rows: list[Any]) -> None:
         try:
