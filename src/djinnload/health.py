@@ -100,11 +100,24 @@ class CellEvidence(Struct, frozen=True):
         for each in self.populations.values():
             yield _sent(each.requests.sent_ns, each.requests.done_ns)
 
-    def probe(self, name: str, *, source: str = "generator") -> tuple[Array, Array]:
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The workers as probes name them, ``w0`` …; one alone has the empty name."""
+        n = len(self.manifest.get("workers") or ())
+        return tuple(f"w{k}" for k in range(n)) if n > 1 else ("",)
+
+    def probe(
+        self, name: str, *, source: str = "generator", device: str = ""
+    ) -> tuple[Array, Array]:
         """Return times (int64 ns) and values (float64) of a probe in measure.
 
         Samples up to a second outside are kept, so that a counter read each second
         spans the window.
+
+        Args:
+            name: Such as ``loop_lag_ns``.
+            source: Such as ``engine``.
+            device: Of one of the `workers`; empty: of any.
         """
         if self.probes is None:
             return np.empty(0, np.int64), np.empty(0)
@@ -114,6 +127,8 @@ class CellEvidence(Struct, frozen=True):
                 pc.equal(self.probes["name"].cast(pa.string()), name),
             )
         )
+        if device:
+            table = table.filter(pc.equal(table["device"].cast(pa.string()), device))
         times = np.asarray(table["t_ns"].to_numpy(), np.int64)
         values = np.asarray(table["value"].to_numpy(), np.float64)
         begin, end = self.window_ns
@@ -287,7 +302,7 @@ RULES = (
         "CPU",
         lambda evidence: _if_probed(evidence, "cpu_ns"),
         cpu,
-        "use a lower rate",
+        "use a lower rate, or share the load with --workers",
     ),
     Rule(
         "NO_ANSWERS",

@@ -12,7 +12,7 @@ from djinnload.units import MS, format_ns
 if TYPE_CHECKING:
     from djinnload.health import CellEvidence
 
-__all__ = ("cpu", "loop_stall")
+__all__ = ("cpu", "cpu_shares", "loop_stall")
 
 TICK_NS = 5 * MS
 STALL_NS = MS
@@ -21,23 +21,35 @@ LONG_STALL_NS = 25 * MS
 CPU_SHARE = 0.80
 #: How many of the requests that a pause hit are named.
 NAMED = 5
+_PAUSES = {"loop_lag_ns": "loop stall", "gc_pause_ns": "garbage collection"}
 
 
 def loop_stall(evidence: "CellEvidence") -> Found:
-    """LOOP_STALL, and single long lags and collections with the requests they hit."""
-    times, lags = evidence.probe("loop_lag_ns")
+    """LOOP_STALL, and single long lags and collections with the requests they hit.
+
+    Of several workers, the one whose loop lagged most is judged.
+    """
     begin, end = evidence.window_ns
-    share = _stalled_ns(times, lags, begin, end) / max(1, end - begin)
+    shares = {
+        worker: _stalled_ns(*evidence.probe("loop_lag_ns", device=worker), begin, end)
+        / max(1, end - begin)
+        for worker in evidence.workers
+    }
+    share, worst = max((share, worker) for worker, share in shares.items())
     if share > STALL_SHARE:
         yield void(
             "LOOP_STALL",
-            f"the generator's loop lagged over {format_ns(STALL_NS)} for "
+            f"{_named(worst)}'s loop lagged over {format_ns(STALL_NS)} for "
             f"{100 * share:.2g}% of the window, {100 * STALL_SHARE:.0f}% may be",
             share,
         )
-    yield from _long_pauses(evidence, "loop-stall", "loop stall", times, lags)
-    pauses = evidence.probe("gc_pause_ns")
-    yield from _long_pauses(evidence, "gc-pause", "garbage collection", *pauses)
+    for worker in evidence.workers:
+        yield from _long_pauses(evidence, "loop-stall", "loop_lag_ns", worker)
+        yield from _long_pauses(evidence, "gc-pause", "gc_pause_ns", worker)
+
+
+def _named(worker: str) -> str:
+    return f"worker {worker.removeprefix('w')}" if worker else "the generator"
 
 
 def _stalled_ns(times: Array, lags: Array, begin: int, end: int) -> float:
@@ -57,19 +69,21 @@ def _stalled_ns(times: Array, lags: Array, begin: int, end: int) -> float:
     return float(np.maximum(0.0, last - np.maximum(first, reached)).sum())
 
 
-def _long_pauses(
-    evidence: "CellEvidence", code: str, what: str, times: Array, pauses: Array
-) -> Found:
+def _long_pauses(evidence: "CellEvidence", code: str, probe: str, worker: str) -> Found:
+    times, pauses = evidence.probe(probe, device=worker)
     begin, end = evidence.window_ns
     inside = (times >= begin) & (times - pauses <= end) & (pauses >= LONG_STALL_NS)
     if not inside.any():
         return
     spans = [(t - v, t) for t, v in zip(times[inside], pauses[inside], strict=True)]
     longest = float(pauses[inside].max())
+    # Which of several workers had a request is not known here.
+    hit = f"in {_named(worker)} may have hit" if worker else "hit"
     yield note(
         code,
-        f"{what} of {format_ns(longest)} ({len(spans)} of 25 ms or more) hit "
-        f"{_hit(evidence, spans)}; look at these before you trust the largest values",
+        f"{_PAUSES[probe]} of {format_ns(longest)} ({len(spans)} of 25 ms or more) "
+        f"{hit} {_hit(evidence, spans)}; look at these before you trust the largest "
+        "values",
         longest,
     )
 
@@ -93,11 +107,15 @@ def _hit(evidence: "CellEvidence", spans: Collection[tuple[float, float]]) -> st
 
 
 def cpu(evidence: "CellEvidence") -> Found:
-    """CPU where a population is open, else the finding ``generator-limited``."""
-    share = _cpu_share(evidence)
-    if share is None or share <= CPU_SHARE:
+    """CPU where a population is open, else the finding ``generator-limited``.
+
+    Of several workers, the one that used most of its core is judged.
+    """
+    shares = cpu_shares(evidence)
+    share, worst = max(((v, k) for k, v in shares.items()), default=(0.0, ""))
+    if share <= CPU_SHARE:
         return
-    seen = f"the generator used {100 * share:.0f}% of its core"
+    seen = f"{_named(worst)} used {100 * share:.0f}% of its core"
     if evidence.open:
         yield void("CPU", f"{seen}, {100 * CPU_SHARE:.0f}% at most is sound", share)
     else:
@@ -109,10 +127,18 @@ def cpu(evidence: "CellEvidence") -> Found:
         )
 
 
-def _cpu_share(evidence: "CellEvidence") -> float | None:
-    """Return busy time by wall time, deliberate polling excluded; None: unknown."""
-    times, used = evidence.probe("cpu_ns")
-    polled_at, polled = evidence.probe("polled_ns")
+def cpu_shares(evidence: "CellEvidence") -> dict[str, float]:
+    """Return the share of a core that each worker used, where it is known.
+
+    Busy time by wall time, deliberate polling excluded.
+    """
+    found = {worker: _cpu_share(evidence, worker) for worker in evidence.workers}
+    return {worker: share for worker, share in found.items() if share is not None}
+
+
+def _cpu_share(evidence: "CellEvidence", worker: str) -> float | None:
+    times, used = evidence.probe("cpu_ns", device=worker)
+    polled_at, polled = evidence.probe("polled_ns", device=worker)
     if not len(times):
         return None
     # Read at the start and end of measure, give or take what the loop did just then.

@@ -273,9 +273,8 @@ def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
     finished = evidence.manifest.get("window", {}).get("finished_ns")
     if evidence.manifest.get("interrupted") and finished:
         end = max(begin, min(end, int(finished)))
-    times, seen = evidence.probe("in_flight", source="engine")
-    inside = (times >= begin) & (times < end)
-    times, seen = times[inside], seen[inside]
+    counted = [_counted(evidence, worker, begin, end) for worker in evidence.workers]
+    times, seen = (np.concatenate(each) for each in zip(*counted, strict=True))
     n, area, rows, there = len(seen), 0.0, 0, np.zeros(len(seen))
     for sent, done in evidence.flights():
         spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
@@ -283,11 +282,22 @@ def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
         rows += int((spans > 0).sum())
         there += _up_to(sent, times) - _up_to(done, times)
     expected = area / max(1, end - begin)
-    if n < 2:  # noqa: PLR2004 - no spread of one
+    sizes = [len(at) for at, _ in counted]
+    if min(sizes) < 2:  # noqa: PLR2004 - no spread of one
         return math.nan, math.nan, n, expected, rows
-    beyond = seen - there
-    error = float(beyond.std(ddof=1)) / math.sqrt(n)
-    return expected + float(beyond.mean()), error, n, expected, rows
+    # Each worker counts its own, which are its part of all rows: they are dealt out.
+    beyond = np.split(seen - there / len(sizes), np.cumsum(sizes)[:-1])
+    error = math.hypot(*(each.std(ddof=1) / math.sqrt(len(each)) for each in beyond))
+    found = expected + sum(float(each.mean()) for each in beyond)
+    return found, error, n, expected, rows
+
+
+def _counted(
+    evidence: "CellEvidence", worker: str, begin: int, end: int
+) -> tuple[Array, Array]:
+    times, seen = evidence.probe("in_flight", source="engine", device=worker)
+    inside = (times >= begin) & (times < end)
+    return times[inside], seen[inside]
 
 
 def _up_to(values: Array, at: Array) -> Array:

@@ -18,6 +18,7 @@ from djinnload import columns, grouping, hlog, objective, summarize
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding
 from djinnload.health import CellEvidence, judge_cell, not_applicable
+from djinnload.health_generator import cpu_shares
 from djinnload.reading import read_json, read_probes, sample_groups, write_json
 from djinnload.run_summary import Cell, run_summary
 from djinnload.stats import Array, PopulationSamples
@@ -160,25 +161,26 @@ def generator(evidence: CellEvidence) -> Document:
     late = np.concatenate(lateness) if lateness else np.empty(0)
     _, lags = evidence.probe("loop_lag_ns") if evidence.probes else ((), np.empty(0))
     _, pauses = evidence.probe("gc_pause_ns") if evidence.probes else ((), np.empty(0))
-    return {
+    shares = cpu_shares(evidence)
+    made = {
         "lateness_us": summarize.spread_of(late / 1e3),
         "loop_lag_us": summarize.spread_of(lags / 1e3) if len(lags) else None,
-        "cpu": _cpu(evidence),
+        "cpu": max(shares.values(), default=None),
         "gc_ms": summarize.spread_of(pauses / 1e6) if evidence.probes else None,
         "dropped": evidence.manifest.get("dropped"),
     }
+    if len(evidence.workers) > 1:
+        made["workers"] = [_worker(evidence, worker) for worker in evidence.workers]
+    return made
 
 
-def _cpu(evidence: CellEvidence) -> float | None:
-    """Return the share of a core that was used and not deliberately polled away."""
-    if evidence.probes is None:
-        return None
-    times, used = evidence.probe("cpu_ns")
-    if len(times) < 2 or times[-1] <= times[0]:  # noqa: PLR2004 - a span has two ends
-        return None
-    _, polled = evidence.probe("polled_ns")
-    spent = used[-1] - used[0] - (polled[-1] - polled[0] if len(polled) else 0)
-    return float(spent / (times[-1] - times[0]))
+def _worker(evidence: CellEvidence, worker: str) -> Document:
+    _, lags = evidence.probe("loop_lag_ns", device=worker)
+    return {
+        "worker": worker,
+        "cpu": cpu_shares(evidence).get(worker),
+        "loop_lag_us": summarize.spread_of(lags / 1e3) if len(lags) else None,
+    }
 
 
 def gpu(evidence: CellEvidence) -> list[Document] | None:
