@@ -59,6 +59,7 @@ class CellEvidence(Struct, frozen=True):
         calibration: calibration.json, or None where no rate was calibrated.
         other_flights: sent and done (float64 ns, NaN: never sent) of the requests that
             are in no population, as those of warm-up are.
+        resolved: How many replies of each population told which QoS class.
     """
 
     populations: dict[str, PopulationSamples]
@@ -66,6 +67,7 @@ class CellEvidence(Struct, frozen=True):
     manifest: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
     other_flights: tuple[Array, Array] = (np.empty(0), np.empty(0))
+    resolved: Mapping[str, Mapping[str, int]] = {}
 
     def plan(self, population: str) -> Mapping[str, Any]:
         """Return what the manifest says about *population*; empty if nothing."""
@@ -315,6 +317,12 @@ RULES = (
         health_answers.if_checked,
         health_answers.wrong,
         "find out what the server computed before you believe how fast it was",
+    ),
+    Rule(
+        "UNPROVEN",
+        health_answers.if_classed,
+        health_answers.misclassed,
+        "find out how the server makes a class of what it was asked for",
     ),
     Rule(
         "ARRIVALS",

@@ -1,5 +1,6 @@
 """Whether the server answered, rightly, and what it says of its queue."""
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,16 @@ from djinnload.stats import Requests
 if TYPE_CHECKING:
     from djinnload.health import CellEvidence
 
-__all__ = ("if_answered", "if_checked", "if_due", "no_answers", "unqueued", "wrong")
+__all__ = (
+    "if_answered",
+    "if_checked",
+    "if_classed",
+    "if_due",
+    "misclassed",
+    "no_answers",
+    "unqueued",
+    "wrong",
+)
 
 #: Fewer zeros may be chance: a server at rest whose clock is coarse.
 UNQUEUED_LEAST = 100
@@ -80,6 +90,36 @@ def _checked(requests: Requests) -> tuple[int, int]:
     bad = (requests.verified == False) | (requests.outcome == "wrong")  # noqa: E712
     checked = bad | (requests.verified == True)  # noqa: E712
     return int(checked.sum()), int(bad.sum())
+
+
+def misclassed(evidence: "CellEvidence") -> Found:
+    """UNPROVEN: replies say that they were served in another class than asked for."""
+    for name, asked, said in _classes(evidence):
+        others = {each: n for each, n in said.items() if each != asked}
+        if wrongly := sum(others.values()):
+            total = wrongly + said.get(asked, 0)
+            yield void(
+                "UNPROVEN",
+                f"{name}: asked for class {asked}, but {wrongly:,} of {total:,} "
+                f"replies say {', '.join(sorted(others))}",
+                wrongly / total,
+                name,
+            )
+
+
+def if_classed(evidence: "CellEvidence") -> str:
+    """Return why classes are not looked at; empty: they are."""
+    return "" if any(_classes(evidence)) else "no reply told its class"
+
+
+def _classes(
+    evidence: "CellEvidence",
+) -> Iterator[tuple[str, str, Mapping[str, int]]]:
+    """Yield name, class asked for and classes told of each population with both."""
+    for name, samples in evidence.populations.items():
+        said = evidence.resolved.get(name)
+        if samples.qos_class and said:
+            yield name, samples.qos_class, said
 
 
 def unqueued(evidence: "CellEvidence") -> Found:

@@ -109,7 +109,26 @@ def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvid
         manifest=manifest,
         calibration=calibration,
         other_flights=others,
+        resolved=_resolved(cell_dir),
     )
+
+
+def _resolved(cell_dir: Path) -> dict[str, dict[str, int]]:
+    """Return how many replies of each population told which QoS class."""
+    found: dict[str, dict[str, int]] = {}
+    for table in sample_groups(cell_dir, ("population", "qos_class_resolved")):
+        name, names = columns.codes(table["population"])
+        said, classes = columns.codes(table["qos_class_resolved"])
+        counts = np.bincount(
+            (name * len(classes) + said)[said >= 0], minlength=len(names) * len(classes)
+        )
+        for i, j in np.argwhere(counts.reshape(len(names), len(classes))):
+            if classes[j]:
+                by = found.setdefault(names[i], {})
+                by[classes[j]] = by.get(classes[j], 0) + int(
+                    counts[i * len(classes) + j]
+                )
+    return found
 
 
 def _fold(

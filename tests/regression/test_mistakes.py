@@ -16,7 +16,7 @@ from djinnload.health_run import unproven
 from djinnload.health_work import unequal
 from djinnload.recorder import read_samples
 from djinnload.spi import Outcome, Reply, Request
-from djinnload.summary import fold_run
+from djinnload.summary import fold_cell, fold_run
 from djinnload.testing import Answer
 from health_kit import cell, codes, dialogues, population
 from simulated_kit import MS, S, measured
@@ -105,6 +105,22 @@ def test_04_toggles_that_nothing_read():
     assert codes(unproven(arms(**echoed), COMPARED)) == []
     same = {"echoes": lambda _: [{"n": 9, "value": {"policy": "fcfs"}}]}
     assert codes(unproven(arms(**same), COMPARED)) == ["UNPROVEN"]
+
+
+def test_04_arms_that_ran_in_another_class(synthetic_run):
+    """Old: "aware" arms asked with `priority: normal`, and ran in the batch class.
+
+    Required: the class that replies tell is compared with the one asked for.
+    """
+    cell_dir = synthetic_run / "cells" / "all" / "qos" / "r00"
+    assert fold_cell(cell_dir)["verdict"]["reasons"] == []
+    plans = json.loads((cell_dir / "manifest.json").read_text("utf-8"))["populations"]
+    plans["batch"]["qos_class"] = "interactive"
+    change(cell_dir / "manifest.json", populations=plans)
+    (required,) = fold_cell(cell_dir)["verdict"]["reasons"]
+    assert required["code"] == "UNPROVEN"
+    assert "asked for class interactive" in required["message"]
+    assert "replies say batch" in required["message"]
 
 
 def closed_loop(stall_ns):
