@@ -162,3 +162,26 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
 
 def found_end(ends):
     return len(ends) + 1
+
+
+@given(sources=sources, warmup=st.integers(0, 50 * MS), shards=st.integers(2, 4))
+def test_shards_together_do_what_one_engine_does(sources, warmup, shards):
+    """Every session once, due when it would be: a server that never queues."""
+    populations = tuple(population(f"p{i}") for i in range(len(sources)))
+    schedule = Schedule(
+        3, tuple(made(i, s) for i, s in enumerate(sources)), warmup, 200 * MS
+    )
+
+    def rows(shard):
+        found = simulate(
+            populations,
+            schedule,
+            lambda clock: ScriptedTarget(clock, 7 * MS),
+            shard=shard,
+            grace_ns=100 * MS,
+        )
+        keys = ("population", "user", "session", "due_ns", "done_ns")
+        return [tuple(row[key] for key in keys) for row in found.rows]
+
+    parts = [row for i in range(shards) for row in rows((i, shards))]
+    assert sorted(parts) == sorted(rows((0, 1)))
