@@ -98,7 +98,8 @@ def test_independent_turns_miss_the_limit_less_often_than_is_written():
         n = int(step.load * 20 * step.lengths)
         return int(rng.binomial(n, share)), n
 
-    asked = Range(5, 500, confidence=0.8)
+    # As many looks as are allowed: without the split of alpha 66 % of these miss.
+    asked = Range(5, 500, confidence=0.8, looks=8, resolution=0.02)
     count = 1000
     found = [played(asked, see) for _ in range(count)]
     allowed = distributions.binom.isf(ALPHA, count, 1 - asked.confidence)
