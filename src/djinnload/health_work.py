@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from djinnload import grouping
+from djinnload import grouping, objective
 from djinnload.findings import Found, void
 from djinnload.stats import Array, PopulationSamples, Requests, group_starts
 
 if TYPE_CHECKING:
     from djinnload.health import CellEvidence
 
-__all__ = ("PREFIX", "TOTALS", "is_total", "shortest", "unequal")
+__all__ = ("POSITIONS", "PREFIX", "TOTALS", "is_total", "shortest", "unequal")
 
 #: Of ``comparison.equal_work``: the shorter of two sessions begins the longer one.
 PREFIX = "prefix"
@@ -24,6 +24,8 @@ PREFIX = "prefix"
 _A_TOKEN = ("request_latency", "ttft", "tpot")
 #: Why a total is not compared.
 TOTALS = "equal_work = prefix: totals are not compared"
+#: What to say of the metrics that are.
+POSITIONS = "equal_work = prefix: equal positions of each session only"
 
 _ADVICE = {
     "exact": (
@@ -92,8 +94,8 @@ def shortest(
 
 
 def is_total(metric: str) -> bool:
-    """Return whether *metric* (its name, such as latency) grows with a session."""
-    return metric not in _A_TOKEN
+    """Return whether *metric*, such as ``p95(latency)``, grows with a session."""
+    return objective.parse_measure(metric).metric not in _A_TOKEN
 
 
 def _pairs(

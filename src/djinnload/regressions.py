@@ -272,9 +272,10 @@ def _rows(
             for side, run in enumerate((a, b))
             for reason in run_summary.why_not(run.manifest, used[side], comparison)
         ]
+    work = comparison.get("equal_work") or "exact"
     for left, right in pairs:
         new, old = sides[0][left], sides[1][right]
-        yield from run_summary.compared(new, old, metrics, void=shared)
+        yield from run_summary.compared(new, old, metrics, void=shared, equal_work=work)
 
 
 def _pairs(

@@ -260,14 +260,15 @@ def compared(
         for metric in metrics:
             if not _measured(metric, (*new, *old)):
                 continue
-            total = equal_work == health_work.PREFIX and health_work.is_total(
-                objective.parse_measure(metric).metric
-            )
+            prefix = equal_work == health_work.PREFIX
+            total = prefix and health_work.is_total(metric)
             spoilt = [*voided, *[health_work.TOTALS] * total]
             found = compare(
                 metric, new, old, population=name, point=a[0].point, void=spoilt
             )
             row = {"arm": a[0].arm, "baseline": b[0].arm} | msgspec.to_builtins(found)
+            if prefix and not total:
+                row["reasons"] += (health_work.POSITIONS,)
             if alone:
                 listed = ", ".join(map(str, alone))
                 row["reasons"] += (f"repeats on one side only, not used: {listed}",)
