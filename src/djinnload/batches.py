@@ -154,7 +154,9 @@ class SampleBatches:
 
         if len(self._deadlines) == 1:
             return self._repeated("deadline_ns", self._deadlines[0], len(codes))
-        return pa.array(self._deadlines, pa.int64()).take(_array(codes, pa.int32()))
+        known = np.array([each is not None for each in self._deadlines])
+        values = np.array([each or 0 for each in self._deadlines], np.int64)
+        return _array(values[codes], pa.int64(), known[codes])
 
     def _repeated(self, name: str, value: Any, n: int) -> "pa.Array":
         """Return a column of *n* times *value*, made once for a name's latest value."""
@@ -190,11 +192,17 @@ def _same(values: Column) -> bool:
     return values[-1] == first and values.count(first) == len(values)
 
 
-def _array(values: np.ndarray[Any, Any], kind: "pa.DataType") -> "pa.Array":
-    """Return *values* without nulls, not copied."""
+def _array(
+    values: np.ndarray[Any, Any],
+    kind: "pa.DataType",
+    known: np.ndarray[Any, Any] | None = None,
+) -> "pa.Array":
+    """Return *values*, not copied; null where *known* is false."""
     import pyarrow as pa
 
-    n = len(values)
+    n, valid = len(values), None
+    if known is not None and not known.all():
+        valid = pa.py_buffer(np.packbits(known, bitorder="little"))
     if values.dtype == np.bool_:
         values = np.packbits(values, bitorder="little")
-    return pa.Array.from_buffers(kind, n, [None, pa.py_buffer(values)])
+    return pa.Array.from_buffers(kind, n, [valid, pa.py_buffer(values)])
