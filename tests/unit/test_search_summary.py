@@ -62,7 +62,7 @@ def test_a_queue_s_capacity_is_bracketed_with_the_real_rules():
     assert by_load[400]["outcome"] in {"fail", "unsustained"}
     assert by_load[400]["growth_per_s"] == pytest.approx(200, rel=0.3)
     assert by_load[400]["achieved_per_s"] == pytest.approx(200, rel=0.2)
-    assert document["saturation"]["load"] == 400
+    assert 150 < document["saturation"]["load"] <= 400
     assert document["knee"]["load"] in by_load
     json.dumps(document)
 
