@@ -47,10 +47,12 @@ def main() -> None:
     given.add_argument("--quick", action="store_true")
     given.add_argument("--rounds", type=int, default=7)
     given.add_argument("--seconds", type=float, default=2.0, help="of each window")
+    given.add_argument("--settle", type=float, default=1.0, help="s before a window")
     given.add_argument("--connections", type=int, nargs="+", default=[1, 64, 256])
     asked = given.parse_args()
     if asked.quick:
-        asked.rounds, asked.seconds, asked.connections = 1, 1.0, [64]
+        asked.rounds, asked.seconds, asked.connections = 1, 0.7, [64]
+        asked.settle = 0.5
     about = kit.machine()
     figures = {}
     with tempfile.TemporaryDirectory(prefix="djinnload-closed-") as folder:
@@ -65,7 +67,7 @@ def _compare(folder: Path, connections: int, asked) -> dict:
     for number in range(asked.rounds):
         order = list(clients) if number % 2 == 0 else list(clients)[::-1]
         for name in order:
-            seen[name].append(_measure(*clients[name], asked.seconds))
+            seen[name].append(_measure(*clients[name], asked))
     columns = ("per_s", "cpu_us", "cores", "server_cores")
     rows = {
         name: {each: kit.middle([one[each] for one in found]) for each in columns}
@@ -150,11 +152,13 @@ def execute_request(payload: int = 64) -> bytes:
     return b"".join(Templates({"echo": "djinnload-echo"}).request(call))
 
 
-def _measure(serve, start, seconds: float) -> dict:
+def _measure(serve, start, asked) -> dict:
     with serve() as server:
         argv, env = start(server.port)
         with peers.Client(argv, **env) as client:
-            return peers.window(server, client, settle=1.0, seconds=seconds)
+            return peers.window(
+                server, client, settle=asked.settle, seconds=asked.seconds
+            )
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ callback and append a row. Both in one process, alternating, under the collector
 settings of a cell, neither keeping its rows; the ratio is the figure.
 """
 
+import argparse
 from collections import deque
 from statistics import median
 from time import process_time
+
+import kit
 
 from djinnload import engine, testing
 from djinnload.cell import undisturbed
@@ -100,8 +103,12 @@ class Rows:
 
 def main() -> None:
     """Print the median of each, and of the pairs' ratios."""
+    given = argparse.ArgumentParser(description=__doc__)
+    given.add_argument("--quick", action="store_true")
+    asked = given.parse_args()
+    about, rounds = kit.machine(), 2 if asked.quick else ROUNDS
     pairs = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with undisturbed():
             bare = bare_round()
         with undisturbed():
@@ -109,7 +116,9 @@ def main() -> None:
     ours, floor = (median(side) for side in zip(*pairs, strict=True))
     ratio = median(a / b for a, b in pairs)
     print(f"engine {ours:,.0f} requests a CPU second, bare heap {floor:,.0f}")
-    print(f"ratio {ratio:.2f} (one core, simulated time, medians of {ROUNDS} pairs)")
+    print(f"ratio {ratio:.2f} (one core, simulated time, medians of {rounds} pairs)")
+    figures = {"per_cpu_s": ours, "bare_per_cpu_s": floor, "ratio": ratio}
+    kit.save("engine", figures, about, quick=asked.quick)
 
 
 if __name__ == "__main__":

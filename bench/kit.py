@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -13,6 +14,8 @@ from statistics import median
 HERE = Path(__file__).parent
 BUILD = HERE / "build"
 RESULTS = HERE / "results"
+#: Of all cores in use before and after a benchmark: more, and others are at work.
+QUIET = 0.1
 #: With two cores or more the client has the last one and the server the one before.
 _CORES = sorted(os.sched_getaffinity(0))
 CLIENT_CORE = _CORES[-1]
@@ -34,13 +37,23 @@ def machine() -> dict:
             for name in ("djinnload", "uvloop", "msgspec", "numpy", "pyarrow")
         },
         "commit": _commit(),
-        "load_before": round(os.getloadavg()[0], 2),
+        "busy_before": busy(),
     }
 
 
-def quiet(found: dict) -> bool:
-    """Return whether nothing else was running when the benchmark began."""
-    return found["load_before"] < 0.5 and found["cores"] > 1
+def busy(seconds: float = 1.0) -> float:
+    """Return the share of all cores in use, ours not: call it while nothing of ours runs."""
+    before = _idle()
+    time.sleep(seconds)
+    idle, whole = (b - a for a, b in zip(before, _idle(), strict=True))
+    return round(1 - idle / whole, 3)
+
+
+def _idle() -> tuple[int, int]:
+    fields = [
+        int(each) for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    ]
+    return fields[3] + fields[4], sum(fields)
 
 
 def save(what: str, figures: dict, about: dict, *, quick: bool = False) -> Path:
@@ -49,15 +62,18 @@ def save(what: str, figures: dict, about: dict, *, quick: bool = False) -> Path:
     Quick runs, which no figure is quoted from, get a name of their own.
     """
     now = dt.datetime.now(dt.UTC)
+    about |= {"busy_after": busy()}
     document = {
         "what": what,
         "quick": quick,
         "at": now.isoformat(timespec="seconds"),
         "machine": about,
+        # Others at work on the machine: no figure of such a run is to be quoted.
+        "quiet": max(about["busy_before"], about["busy_after"]) < QUIET,
     }
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{what}{'-quick' * quick}-{now:%Y-%m-%d}.json"
-    text = json.dumps({**document, "quiet": quiet(about), "figures": figures}, indent=1)
+    text = json.dumps({**document, "figures": figures}, indent=1)
     path.write_text(text + "\n")
     print(f"\nwritten to {os.path.relpath(path)}")
     return path

@@ -37,7 +37,10 @@ def main() -> None:
     given.add_argument("--seconds", type=float, default=3600)
     given.add_argument("--rate", type=float, default=2000)
     given.add_argument("--every", type=float, default=60, help="s between readings")
+    given.add_argument("--quick", action="store_true", help="6 s")
     asked = given.parse_args()
+    if asked.quick:
+        asked.seconds, asked.every = 6, 2
     about = kit.machine()
     with tempfile.TemporaryDirectory(prefix="djinnload-long-") as folder:
         seen, ended = _run(Path(folder), asked)

@@ -30,7 +30,7 @@ def main() -> None:
     given.add_argument("--seconds", type=float, default=5)
     asked = given.parse_args()
     if asked.quick:
-        asked.rounds, asked.seconds = 1, 3
+        asked.rounds, asked.seconds = 1, 2
     about = kit.machine()
     seen = {name: [] for name in LOOPS}
     for number in range(asked.rounds):

@@ -83,7 +83,12 @@ def _compare(folder: Path, rate: float, asked) -> dict:
         *[[each["late_p99_us"] for each in seen[name]] for name in (OURS, C)]
     )
     print(f"lateness p99, djinnload ÷ C, median of the rounds' ratios: {against_c:.2f}")
-    return {"rounds": asked.rounds, "clients": rows, "p99_over_c": against_c}
+    return {
+        "rounds": asked.rounds,
+        "scheduled": len(due),
+        "clients": rows,
+        "p99_over_c": against_c,
+    }
 
 
 def _measure(name: str, folder: Path, due: np.ndarray, rate: float) -> dict | None:

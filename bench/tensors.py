@@ -36,7 +36,7 @@ def main() -> None:
     given.add_argument("--sizes", type=int, nargs="+", default=[1, 19, 64], help="MB")
     asked = given.parse_args()
     if asked.quick:
-        asked.rounds, asked.seconds, asked.sizes = 1, 1, [19]
+        asked.rounds, asked.seconds, asked.sizes = 1, 0.5, [19]
     about = kit.machine()
     with tempfile.TemporaryDirectory(prefix="djinnload-tensors-") as folder:
         figures = {
