@@ -41,6 +41,8 @@ __all__ = (
 
 #: Replies that share an echo object are known by its identity, this many at a time.
 _IDENTITIES = 1024
+#: More different echoes than any arms have settings; a server may never repeat one.
+_DIFFERENT = 1024
 
 
 class Recorder:
@@ -101,7 +103,8 @@ class Recorder:
     def echoes(self) -> list[dict[str, Any]]:
         """Return ``{"n", "value"}`` for each different echo, most frequent first.
 
-        Complete once closed. Replies without an echo are not counted.
+        Complete once closed. Replies without an echo are not counted. Those after the
+        first 1,024 different ones are counted together, with an empty value.
         """
         return self._echoes.counted()
 
@@ -155,6 +158,8 @@ class _Echoes:
 
     def _find(self, echo: Any) -> list[Any]:
         content = msgspec.json.encode(echo, order="sorted")
+        if len(self._by_content) >= _DIFFERENT and content not in self._by_content:
+            content = b"{}"  # of which nothing is known, so it proves nothing
         counted = self._by_content.setdefault(
             content, [0, msgspec.json.decode(content)]
         )

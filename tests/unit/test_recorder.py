@@ -386,3 +386,12 @@ def _until(done, seconds=10.0):
     while not done() and time.monotonic() < limit:
         time.sleep(0.01)
     assert done()
+
+
+def test_echoes_that_never_repeat_are_bounded(tmp_path):
+    """1,024 are known by value, the others by their number."""
+    rows = [row(i, echo={"at": i // 2}) for i in range(3000)]
+    found = record(tmp_path, rows).echoes()
+    assert found[0] == {"n": 3000 - 2 * 1024, "value": {}}
+    assert [each["n"] for each in found[1:]] == [2] * 1024
+    assert {each["value"]["at"] for each in found[1:]} == set(range(1024))
