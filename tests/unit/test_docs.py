@@ -277,6 +277,8 @@ def structs():
         schema.Search,
         schema.Lognormal,
         schema.Uniform,
+        schema.UserRamp,
+        schema.UserStage,
     ]
 
 
