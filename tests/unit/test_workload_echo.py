@@ -18,8 +18,8 @@ def echo(*, seed=1, **options):
     return Echo(Echo.Options(**options), ModelAssets(seed))
 
 
-def requests(workload, reply=OK, seed=0):
-    generator = workload.session(Session(Random(seed)))
+def requests(workload, reply=OK, index=0, user=-1):
+    generator = workload.session(Session(Random(0), user, index))
     sent = [next(generator)]
     while True:
         try:
@@ -47,15 +47,16 @@ def test_gives_up_after_a_failure():
 def test_seeded():
     one, same, other = (requests(echo(seed=seed)) for seed in (1, 1, -2))
     assert one == same != other
-    assert (
-        len(
-            {
-                bytes(requests(echo(), seed=i)[0].inputs["payload"].data)
-                for i in range(20)
-            }
-        )
-        > 1
-    )
+
+
+def test_sessions_and_users_send_different_payloads():
+    workload = echo(requests=2)
+    sent = [
+        bytes(request.inputs["payload"].data)
+        for user, index in ((0, 0), (0, 1), (9, 0), (9, -2))
+        for request in requests(workload, index=index, user=user)
+    ]
+    assert len(set(sent)) == 8
 
 
 def test_shape():
