@@ -6,10 +6,11 @@ import json
 import pytest
 from rich.console import Console
 
+from djinnload import regressions
 from djinnload.describe import describe
 from djinnload.report import text
 from djinnload.scenarios.load import load
-from djinnload.summary import fold_run
+from djinnload.summary import fold_run, read_run
 
 
 @pytest.fixture
@@ -103,3 +104,22 @@ def test_plan_says_what_a_run_would_do(monkeypatch):
     for words in ("4 cells", "arm qos", "arm fcfs", "0.2 of capacity", "gpt2-tiny"):
         assert words in found
     assert "nothing was opened" in found
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("miss_rate", "tolerance 5.00 %, 5 points of a share)"),
+        ("mean(latency)", "tolerance 5.00 %)"),
+    ],
+)
+def test_a_tolerance_of_a_share_is_told_in_points(
+    synthetic_run, monkeypatch, metric, said
+):
+    question = regressions.ask(1, arms="qos,fcfs", metrics=[metric])
+    run = regressions.Run("run", *read_run(synthetic_run))
+    out = io.StringIO()
+    console = Console(file=out, width=120, color_system=None, highlight=False)
+    monkeypatch.setattr(text, "Console", lambda **_: console)
+    text.show_decision(regressions.answer(question, [run]))
+    assert said in out.getvalue()
