@@ -28,7 +28,7 @@ class Goal(Struct):
 
 
 def _ratio(theirs: str, ours: str = KEPT[1]):
-    return lambda found: found["64"]["ratios"][f"{ours} ÷ {theirs}"]
+    return lambda found: found["64"]["ratios"][f"{ours} ÷ {theirs}"]["per_s"]
 
 
 def _rates(found: dict) -> dict:

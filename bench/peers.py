@@ -200,9 +200,13 @@ def window(server, client, *, settle: float, seconds: float) -> dict:
     took, count, used, served = (
         b - a for a, b in zip(before, _reading(server, client), strict=True)
     )
+    if not count:
+        raise RuntimeError(
+            f"{client.process.args} sent nothing for {took:.1f} s: {client.said()[-500:]}"
+        )
     return {
         "per_s": count / took,
-        "cpu_us": used / count * 1e6 if count else None,
+        "cpu_us": used / count * 1e6,
         "cores": used / took,
         "server_cores": served / took,
     }

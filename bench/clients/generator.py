@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import kept
+import null_framed
 
 import djinnload
 
@@ -62,9 +62,7 @@ def main() -> None:
     if asked.variant == "djinn":
         target = f"127.0.0.1:{asked.port}"
     elif asked.variant != "null":
-        target = kept.Kept(
-            asked.port, asked.connections, whole=asked.variant == "execute"
-        )
+        target = null_framed.NullFramed(asked.port, whole=asked.variant == "execute")
     asked.out.mkdir(parents=True, exist_ok=True)
     path = asked.out / "bench.toml"
     path.write_text(scenario(asked))
