@@ -10,8 +10,9 @@ from random import Random
 import pytest
 from scipy import stats
 
-from djinnload import registry
+from djinnload import registry, testing
 from djinnload.schedule import Open, Schedule, starts
+from djinnload.testing import check_arrival
 
 ALPHA = 1e-6  #: Of each test below.
 S = 1_000_000_000
@@ -83,12 +84,11 @@ def assert_lawful(arrival, offsets, seed):
 
 
 @BY_NAME
-def test_residuals_are_exponential_and_independent(declared):
-    """Kolmogorov-Smirnov on up to 20,000, and their lag-1 correlation."""
+def test_every_process_is_what_it_says(declared):
+    """Residuals, their lag-1 correlation, counts against `expected`; alpha 1e-6."""
     arrival = made(declared)
-    offsets = first(arrival, 5)
-    assert len(offsets) > 10_000
-    assert_lawful(arrival, offsets, 5)
+    assert len(first(arrival, 5)) > 10_000
+    check_arrival(arrival)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_residuals_are_exponential_and_independent(declared):
 def test_residuals_of_a_trace(spread, tmp_path):
     arrival = made({**mooncake(tmp_path / "t.jsonl"), **spread})
     assert arrival.random == bool(spread)
-    assert_lawful(arrival, first(arrival, 5), 5)
+    check_arrival(arrival)
 
 
 @pytest.mark.parametrize(
@@ -143,25 +143,47 @@ def test_a_user_has_a_stream_of_the_same_law(declared):
     assert [s.session for s in found if s.user == 2] == list(range(len(by_user[2])))
 
 
-@BY_NAME
-def test_counts_are_as_expected(declared):
-    """Mean of 60 streams against `expected`: t test, two-sided; not random: within 1."""
-    arrival = made(declared)
-    until = 120
-    counts = [
-        sum(
-            1
-            for _ in takewhile(
-                lambda each: each[0] < until * S, arrival.offsets(Random(s))
-            )
-        )
-        for s in range(60 if arrival.random else 1)
-    ]
-    expected = arrival.expected(until)
-    if not arrival.random:
-        assert abs(counts[0] - expected) <= 1
+class Wrong:
+    """A Poisson process of 5/s that breaks one promise."""
+
+    random = True
+
+    def __init__(self, **broken):
+        self._of = testing.poisson(5)
+        self.__dict__.update(broken)
+
+    def offsets(self, rng):
+        return self._of.offsets(rng)
+
+    def expected(self, seconds):
+        return 5 * seconds
+
+    def residuals(self, offsets, rng):
+        return self._of.residuals(offsets, rng)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ({}, None),
+        ({"offsets": lambda rng: iter([(0, {})])}, "fewer than 2"),
+        ({"offsets": lambda rng: iter([(0.5, {}), (1.5, {})])}, "ints from 0 on"),
+        ({"offsets": lambda rng: iter([(5, {}), (3, {})])}, "never fall"),
+        ({"offsets": lambda rng: testing.poisson(5).offsets(Random())}, "follow from"),
+        ({"random": False}, "random is False"),
+        ({"offsets": testing.constant(5).offsets}, "random is True"),
+        ({"expected": lambda seconds: 6 * seconds}, "counted were"),
+        ({"expected": lambda seconds: -seconds}, "must not fall"),
+        ({"residuals": lambda o, r: testing.poisson(4).residuals(o, r)}, "not exponen"),
+        ({"residuals": lambda o, r: sorted(testing.poisson(5).residuals(o, r))}, "depends on"),
+    ],
+)  # fmt: skip
+def test_a_process_that_breaks_a_promise_is_told_which(broken, reason):
+    if reason is None:
+        check_arrival(Wrong())
         return
-    assert stats.ttest_1samp(counts, expected).pvalue > ALPHA
+    with pytest.raises(AssertionError, match=reason):
+        check_arrival(Wrong(**broken))
 
 
 def test_a_gamma_process_is_stationary_from_the_start():

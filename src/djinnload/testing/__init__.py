@@ -1,11 +1,13 @@
 """The kit for those who write plugins, or test the engine: simulated time, no server.
 
-`check_workload` is the one line that a workload's own tests need. A `ScriptedTarget`
+`check_workload` is the one line that a workload's own tests need, `check_arrival` that
+of an arrival process. A `ScriptedTarget`
 answers on any clock as it is told to; `simulate` runs a schedule against it and returns
 the rows. Nothing in djinnload imports this package.
 """
 
 from djinnload.models.assets import ModelAssets
+from djinnload.testing.arrival_checks import check_arrival
 from djinnload.testing.simulation import (
     Answer,
     ScriptedTarget,
@@ -28,6 +30,7 @@ __all__ = (
     "SimulatedClock",
     "Simulation",
     "WorkloadReport",
+    "check_arrival",
     "check_workload",
     "closed",
     "constant",
