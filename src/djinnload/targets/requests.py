@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from djinnload.errors import LocalProtocolError
 from djinnload.spi import Call, Model, Tensor
 from djinnload.wire.djinn import Buffer, tensor_fields, v2_request
+from djinnload.wire.payload import view
 
 __all__ = ("ECHO", "Templates", "fingerprint")
 
@@ -36,6 +38,18 @@ def fingerprint(model: Model, register: str) -> str:
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 
 
+class _Template(Struct):
+    """A kind of request: its JSON around the session's name, if it has one.
+
+    Attributes:
+        heads: What stands before each tensor's bytes, without a name; once made.
+    """
+
+    before: bytes
+    after: bytes
+    heads: tuple[bytes, ...] | None = None
+
+
 class Templates:
     """Makes requests for models by their fingerprints.
 
@@ -45,7 +59,7 @@ class Templates:
 
     def __init__(self, fingerprints: Mapping[str, str]) -> None:
         self._fingerprints = fingerprints
-        self._kept: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
+        self._kept: dict[tuple[Any, ...], _Template] = {}
 
     def request(self, call: Call) -> list[Buffer]:
         """Return what to send for *call*.
@@ -60,13 +74,21 @@ class Templates:
             else msgspec.structs.replace(tensor, name=name)
             for name, tensor in request.inputs.items()
         ]
-        before, after = self._template(call, inputs)
-        if request.state is None:
-            return v2_request(before, inputs)
-        session = json.dumps(f"{call.session_id}/{request.state}").encode()
-        return v2_request(before + session + after, inputs)
+        made = self._template(call, inputs)
+        if request.state is not None:
+            session = json.dumps(f"{call.session_id}/{request.state}").encode()
+            return v2_request(made.before + session + made.after, inputs)
+        if made.heads is None:
+            buffers = v2_request(made.before, inputs)
+            made.heads = tuple([bytes(head) for head in buffers[::2]])
+            return buffers
+        found: list[Buffer] = []
+        # Tensors of the same shapes: all but their bytes is as it was.
+        for head, tensor in zip(made.heads, inputs, strict=False):
+            found += (head, view(tensor))
+        return found or list(made.heads)
 
-    def _template(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:
+    def _template(self, call: Call, inputs: list[Tensor]) -> "_Template":
         request = call.request
         key = (
             request.model,
@@ -83,7 +105,7 @@ class Templates:
         if made is None:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            made = self._kept[key] = self._format(call, inputs)
+            made = self._kept[key] = _Template(*self._format(call, inputs))
         return made
 
     def _format(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:

@@ -19,6 +19,7 @@ from djinnload.wire.frames import Buffer
 
 U32 = Packing(">I")
 U64 = Packing(">Q")
+_u32, _u64 = U32.unpack_from, U64.unpack_from
 
 MAX_JSON = 10 * 2**20
 #: More dimensions than any array has, and numpy's own limit.
@@ -88,26 +89,43 @@ class Cursor:
     def take(self, n: int, what: str) -> memoryview:
         """Return the next *n* bytes."""
         at = self.at
-        if n > self.end - at:
-            raise RemoteProtocolError(
-                f"{what} needs {n} bytes at {at}, {self.end - at} are left"
-            )
-        self.at = at + n
-        return self.payload[at : at + n]
+        self.at = end = at + n
+        if end > self.end:
+            raise self._over(n, what)
+        return self.payload[at:end]
 
     def u8(self, what: str) -> int:
         """Return the next byte."""
-        return self.take(1, what)[0]
+        at = self.at
+        self.at = end = at + 1
+        if end > self.end:
+            raise self._over(1, what)
+        return self.payload[at]
 
     def u32(self, what: str) -> int:
         """Return the next 4 bytes as a number."""
-        value: int = U32.unpack(self.take(4, what))[0]
+        at = self.at
+        self.at = end = at + 4
+        if end > self.end:
+            raise self._over(4, what)
+        value: int = _u32(self.payload, at)[0]
         return value
 
     def u64(self, what: str) -> int:
         """Return the next 8 bytes as a number."""
-        value: int = U64.unpack(self.take(8, what))[0]
+        at = self.at
+        self.at = end = at + 8
+        if end > self.end:
+            raise self._over(8, what)
+        value: int = _u64(self.payload, at)[0]
         return value
+
+    def _over(self, n: int, what: str) -> RemoteProtocolError:
+        left = self.end - self.at + n
+        self.at -= n
+        return RemoteProtocolError(
+            f"{what} needs {n} bytes at {self.at}, {left} are left"
+        )
 
     def document(self, length: int) -> memoryview:
         """Return the JSON document of *length* bytes."""
@@ -119,25 +137,25 @@ class Cursor:
         """Return a string with its length before it."""
         raw = self.short(what)
         try:
-            return raw.decode()
+            return str(raw, "utf-8")
         except UnicodeError as error:
             raise RemoteProtocolError(f"{what} is not UTF-8") from error
 
     def short(self, what: str) -> bytes:
         """Return the bytes of a short string with its length before it."""
-        length = self.u32(f"length of {what}")
+        length = self.u32(what)
         if length > _SHORT:
             raise RemoteProtocolError(f"{what} of {length} bytes is over {_SHORT}")
         return bytes(self.take(length, what))
 
     def data(self, name: str, expected: int) -> memoryview:
         """Return a tensor's bytes, with their length before them."""
-        nbytes = self.u64(f"length of tensor {name!r}")
+        nbytes = self.u64("length of a tensor")
         if nbytes != expected:
             raise RemoteProtocolError(
                 f"tensor {name!r} has {nbytes} bytes, its shape says {expected}"
             )
-        return self.take(nbytes, f"tensor {name!r}")
+        return self.take(nbytes, "tensor")
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor with shape (as JSON text) and dtype before it."""
