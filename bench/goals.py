@@ -133,6 +133,7 @@ GOALS = (
         lambda f: f["19MB"][KEPT_TENSORS]["of_bare"],
         "≥ 0.9",
     ),
+    Goal("two workers ÷ one, null target", "workers", lambda f: f["ratio"], "≥ 1.7"),
     Goal("fold and report, s", "recording", lambda f: f["folding"]["seconds"], "≤ 10"),
     Goal("  peak RSS, MB", "recording", lambda f: f["folding"]["peak_MB"], "≤ 1000"),
     Goal(

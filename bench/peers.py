@@ -93,7 +93,7 @@ def wrk(port: int, connections: int):
 
 
 def hey(port: int, connections: int):
-    # hey counts with -n even where -z is given the last word; keep-alive is its default.
+    # With -z its -n (200 by default) is ignored; keep-alive is its default.
     body = kit.BUILD / "body64"
     body.parent.mkdir(exist_ok=True)
     body.write_bytes(null_server.BODY)
