@@ -37,8 +37,10 @@ _GROWING = ("NOT_STEADY", "LITTLE")
 _FATAL = ("WRONG",)
 _NO_ANSWERS = "NO_ANSWERS"
 _STATUS = {0: "pass", 1: "fail"}
-_NOT_FOUND = 4
 _INTERRUPTED, _BROKEN = 130, 3
+#: More turns not ok than this, and the server turned work away.
+TURNED_AWAY = 0.05
+_CUT_SHORT = "it ended before it was decided; run it again"
 
 
 def asked_range(search: Asked, objectives: int) -> Range:
@@ -117,12 +119,16 @@ class Played:
         """Return the knee, and where the server was saturated."""
         rows = [each for each in probes if each["n"]]
         bend = knee((each["load"], each["achieved_per_s"]) for each in rows)
-        grown = [each["load"] for each in rows if each["unsteady"]]
+        full = [
+            each["load"]
+            for each in rows
+            if each["growth_per_s"] is not None or each["not_ok"] > TURNED_AWAY
+        ]
         most = max((each["achieved_per_s"] for each in rows), default=None)
         return {
             "knee": bend and {"load": bend[0], "achieved_per_s": bend[1]},
             "saturation": {
-                "load": min(grown, default=None),
+                "load": min(full, default=None),
                 "most_achieved_per_s": most,
             },
         }
@@ -178,7 +184,7 @@ class _Row:
         self.counted.append(cell)
         self.decisions = list(_decisions(self.counted, 1 - alpha))
         grown = [each.value for each in _saturated(cell) if each.value is not None]
-        self.growth = max(grown, default=None)
+        self.growth = max((*grown, self.growth or 0.0)) or None
         self.look = Look(_all_met(self.decisions), _told(self.decisions), **said)
 
     def document(self) -> Document:
@@ -193,6 +199,7 @@ class _Row:
             "offered_per_s": turns / seconds if seconds else None,
             "achieved_per_s": ok / seconds if seconds else None,
             "growth_per_s": self.growth,
+            "not_ok": 1 - sum(map(_ok, repeats)) / turns if turns else None,
             "objectives": [
                 {"population": name} | msgspec.to_builtins(each)
                 for name, each in self.decisions
@@ -217,8 +224,9 @@ def fold(run_dir: Path, summary: Document) -> Document:
         if cell.evidence is None or cell.manifest.get("interrupted"):
             break
         played.take(cell)
-    if played.search.step is not None and before.get("stopped"):
-        played.search.stop(before["stopped"])
+    if played.search.step is not None:
+        # Interrupted, killed, or out of time.
+        played.search.stop(before.get("stopped") or _CUT_SHORT)
     found = played.document(
         interrupted=bool(manifest.get("interrupted")),
         error=str(manifest.get("error") or ""),
@@ -289,6 +297,10 @@ def _seconds(cell: Cell) -> float:
         return 0.0
     begin, end = cell.evidence.window_ns
     return (end - begin) / SECOND
+
+
+def _ok(samples: PopulationSamples) -> int:
+    return int(samples.turns.ok.sum())
 
 
 def _done(samples: PopulationSamples) -> int:

@@ -141,6 +141,27 @@ def test_looks_are_pooled():
     assert probe["outcome"] == "undecided"
 
 
+def test_a_server_that_turns_work_away_is_saturated_though_it_passes():
+    def refuse(outcome, rng):
+        outcome[::8] = "refused"
+        return outcome
+
+    def answer(step):
+        changes = {"outcome": refuse} if step.load > 120 else {}
+        wanted = ["p50(latency) <= 1h"]
+        return measured(
+            step.load, step.cell, findings=(), service_ms=1, objectives=wanted,
+            **changes,
+        )  # fmt: skip
+
+    document = played(answer).document()
+    assert document["end"] == "high"
+    assert document["saturation"]["load"] == 200
+    shares = {each["load"]: each["not_ok"] for each in document["probes"]}
+    assert shares[100] == 0
+    assert shares[200] == pytest.approx(1 / 8, rel=0.05)
+
+
 def test_every_objective_has_to_be_met():
     objectives = [OBJECTIVE, "p90(latency) <= 1us"]
     one = measured(50, findings=(), objectives=objectives)
@@ -179,7 +200,7 @@ def test_a_bracket_in_the_terminal(monkeypatch, tmp_path):
     assert rows == [[p["shown"], p["outcome"]] for p in document["probes"]]
     low, high = (f"{document[key]:.4g}/s" for key in ("passing", "failing"))
     assert f"the limit is in [{low}, {high}) with 95.0 % confidence" in said
-    assert "saturation: the queue grew from" in said
+    assert "saturation: queues grew, or over 5 % were not ok, from" in said
     quiet = shown(document, monkeypatch, tmp_path, quiet=True)
     assert quiet.startswith("\nsearch: BRACKET")
 

@@ -62,7 +62,7 @@ def _probes(found: Mapping[str, Any], title: str) -> Table:
     )
     table.add_column("load", justify="right", no_wrap=True)
     table.add_column("outcome", no_wrap=True)
-    for name in ("cells", "void", "seconds", "n", "due/s", "ok/s", "growth"):
+    for name in ("cells", "void", "seconds", "n", "due/s", "ok/s", "not ok", "growth"):
         table.add_column(name, justify="right")
     for each in found["probes"]:
         word = each["outcome"] or "begun"
@@ -75,6 +75,7 @@ def _probes(found: Mapping[str, Any], title: str) -> Table:
             number(each["n"]),
             number(each["offered_per_s"]),
             number(each["achieved_per_s"]),
+            percent(each["not_ok"]),
             number(each["growth_per_s"]),
         )
     return table
@@ -90,9 +91,9 @@ def _shape(found: Mapping[str, Any], console: Console) -> None:
     if knee:
         told = f"{load(knee['load'])}, at {number(knee['achieved_per_s'])} ok/s"
     _line(console, f"\nknee: {told}")
-    told = "no queue grew"
+    told = "no queue grew, no work was turned away"
     if saturation["load"] is not None:
-        told = f"the queue grew from {load(saturation['load'])} on"
+        told = f"queues grew, or over 5 % were not ok, from {load(saturation['load'])}"
     if most is not None:
         told += f"; most throughput {number(most)} ok/s"
     _line(console, f"saturation: {told}")
