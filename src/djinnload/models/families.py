@@ -93,6 +93,8 @@ class Family(Struct, frozen=True, kw_only=True):
         written: Parts of names of weights here, and as other checkpoints write them.
         stands_for: Classes whose checkpoints hold this one's weights, and more.
         processor: Class of its image processor in transformers; empty: takes no images.
+        ends_with: Key of the token id, next to that of its vocabulary, that must end
+            every text; empty: any may.
         tolerance: By dtype: largest |difference| ÷ std of an output that is right.
     """
 
@@ -108,6 +110,7 @@ class Family(Struct, frozen=True, kw_only=True):
     written: tuple[tuple[str, str], ...] = ()
     stands_for: tuple[str, ...] = ()
     processor: str = ""
+    ends_with: str = ""
     tolerance: Mapping[str, float] = _AT_ONCE
 
 
@@ -242,7 +245,8 @@ def _classifier(
         prefix=f"{name.lower()}.",
         written=_WRITTEN_VIT if name == "ViT" else (),
         tolerance=_SQUEEZED if name == "EfficientNet" else _AT_ONCE,
-        processor="ViTImageProcessor" if name == "ResNet" else f"{name}ImageProcessor",
+        # ResNets are published with ConvNeXt's: resize, then cut out the middle.
+        processor=f"{name.replace('ResNet', 'ConvNext')}ImageProcessor",
     )
 
 
@@ -324,6 +328,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             ),
             layers=("text_config.num_hidden_layers", "vision_config.num_hidden_layers"),
             processor="CLIPImageProcessor",
+            ends_with="eos_token_id",
         ),
         "BlipForConditionalGeneration": Family(
             kind="multimodal",

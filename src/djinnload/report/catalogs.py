@@ -10,7 +10,7 @@ from rich.table import Table
 from djinnload.options import Setting
 from djinnload.registry import Entry
 
-__all__ = ("show_entries", "show_options")
+__all__ = ("show_entries", "show_models", "show_options")
 
 
 def show_entries(found: Sequence[tuple[Entry, str]]) -> None:
@@ -29,6 +29,18 @@ def show_options(settings: Sequence[Setting]) -> None:
         table.add_row(
             each.name, each.type, each.default or "required", each.description
         )
+    _print(table)
+
+
+def show_models(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print models: what each is for, how large it is, what a request takes."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("name", "workload", "architecture"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parameters", "fp32", "16 bits", "sent", "received"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in rows:
+        table.add_row(*row)
     _print(table)
 
 
