@@ -6,7 +6,7 @@ seed stream, so that the measured schedule never depends on the warm-up.
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from heapq import merge
-from itertools import islice, takewhile
+from itertools import islice
 from random import Random
 from typing import NamedTuple
 
@@ -16,8 +16,6 @@ from djinnload.scenarios.users import FOREVER, Level, first_stay, stays
 from djinnload.spi import Arrival, Reply, Request, Session
 
 __all__ = ("Closed", "Open", "Population", "Schedule", "Start", "following", "starts")
-
-_Offsets = Iterator[tuple[int, Mapping[str, int]]]
 
 _NO_HINTS: Mapping[str, int] = {}
 
@@ -287,14 +285,14 @@ def _arrivals(
         # Numbers of its own: the measured sessions are the same whatever the warm-up.
         warmup = getattr(source.arrival, "warmup", source.arrival.offsets)
         rng = Random(f"{schedule.seed}/warmup/{key}")
-        for k, (offset, hints) in enumerate(_until(lead, warmup(rng))):
+        for k, (offset, hints) in enumerate(warmup(rng)):
+            if offset >= lead:
+                break
             who, number = (-2 - k, 0) if returning else (user, -1 - k)
             yield Start(offset - lead, index, population, who, number, hints)
     rng = Random(f"{schedule.seed}/arrivals/{key}")
-    for k, (offset, hints) in enumerate(_until(end, source.arrival.offsets(rng))):
+    for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
+        if offset >= end:
+            break
         who, number = (k, 0) if returning else (user, k)
         yield Start(offset, index, population, who, number, hints)
-
-
-def _until(end: int, offsets: _Offsets) -> _Offsets:
-    return takewhile(lambda each: each[0] < end, offsets)
