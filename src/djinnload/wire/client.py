@@ -1,6 +1,5 @@
 """The client's side of Djinn's messages: requests out, replies in."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -222,8 +221,8 @@ def _several(cursor: Cursor, *, named_ones: bool) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     # The count includes entries that are no tensors, and those are not written.
     while cursor.left and len(found) < count:
-        name = cursor.text("name of a tensor") if named_ones else str(len(found))
-        if name in found:
-            raise RemoteProtocolError(f"tensor {name!r} comes twice")
-        found[sys.intern(name)] = cursor.tensor(name)
+        tensor = cursor.named() if named_ones else cursor.tensor(str(len(found)))
+        if tensor.name in found:
+            raise RemoteProtocolError(f"tensor {tensor.name!r} comes twice")
+        found[tensor.name] = tensor
     return found

@@ -5,10 +5,12 @@ out of hostile bytes.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from struct import Struct as Packing
+from struct import error as unreadable
 from typing import Any
 
 import msgspec
@@ -152,15 +154,28 @@ class Cursor:
         """Return a tensor's bytes, with their length before them."""
         nbytes = self.u64("length of a tensor")
         if nbytes != expected:
-            raise RemoteProtocolError(
-                f"tensor {name!r} has {nbytes} bytes, its shape says {expected}"
-            )
+            raise _unlike(name, nbytes, expected)
         return self.take(nbytes, "tensor")
 
     def tensor(self, name: str) -> Tensor:
         """Return a tensor with shape (as JSON text) and dtype before it."""
         shape, dtype, nbytes = _heading(self.short("shape"), self.short("dtype"))
         return Tensor(name, shape, dtype, self.data(name, nbytes))
+
+    def named(self) -> Tensor:
+        """Return a tensor with name, shape (as JSON text) and dtype before it."""
+        payload, at = self.payload, self.at
+        try:
+            shape_at = at + 4 + _u32(payload, at)[0]
+            dtype_at = shape_at + 4 + _u32(payload, shape_at)[0]
+            data_at = dtype_at + 12 + _u32(payload, dtype_at)[0]
+        except unreadable:
+            data_at = self.end + 1
+        if data_at > self.end or data_at - at > _SHORT:
+            return self.tensor(sys.intern(self.text("name of a tensor")))
+        name, shape, dtype, nbytes = _lead(bytes(payload[at:data_at]))
+        self.at = data_at
+        return Tensor(name, shape, dtype, self.take(nbytes, "tensor"))
 
     def weight(self) -> Tensor:
         """Return a named tensor with binary shape, as in a weights blob."""
@@ -205,6 +220,24 @@ def _heading(shape: bytes, dtype: bytes) -> tuple[tuple[int, ...], str, int]:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"not a tensor's heading: {error}") from error
     return found, name, size(found, name)
+
+
+@lru_cache(maxsize=1024)
+def _lead(raw: bytes) -> tuple[str, tuple[int, ...], str, int]:
+    # As of headings: all that stands before a tensor's bytes, taken as one.
+    cursor = Cursor(raw)
+    name = sys.intern(cursor.text("name of a tensor"))
+    shape, dtype, nbytes = _heading(cursor.short("shape"), cursor.short("dtype"))
+    said = cursor.u64("length of a tensor")
+    if said != nbytes:
+        raise _unlike(name, said, nbytes)
+    return name, shape, dtype, nbytes
+
+
+def _unlike(name: str, nbytes: int, expected: int) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        f"tensor {name!r} has {nbytes} bytes, its shape says {expected}"
+    )
 
 
 def view(tensor: Tensor) -> Buffer:
