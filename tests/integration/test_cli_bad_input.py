@@ -81,6 +81,19 @@ WRONGS = {
     "zero duration": ('"1s"', '"0s"', r"\$\.scenario\.duration", "greater than 0"),
     "bound over timeout": ("10s", "90s", r"objectives\[0\]", "timeout", "lower it"),
     "objective": ("p50(", "p5O(", r"objectives\[0\]", "p5O"),
+    "stagger": ("arrival =", 'stagger = "1s"\narrival =', r"\(chat\)\.stagger", "closed"),
+    "return": (
+        "arrival =", "return_probability = 1.0\narrival =",
+        r"\(chat\)\.return_probability", "less than 1",
+    ),
+    "users": (
+        "arrival =", "users = [{ users = 0, time = '1s' }]\n#",
+        r"\(chat\)\.users", "no stage has a user",
+    ),
+    "trace": (
+        'process = "constant", rate = "100/s"', 'process = "trace", path = "none.csv"',
+        r"\(chat\)\.arrival", "none.csv cannot be read",
+    ),
     "class": (
         "arrival =", 'qos_class = "realtme"\narrival =', "qos_class", "realtime",
     ),
