@@ -16,7 +16,7 @@ import numpy as np
 
 from djinnload import columns, grouping, hlog, objective, summarize
 from djinnload.errors import ScenarioError
-from djinnload.findings import Finding
+from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_cell, not_applicable
 from djinnload.health_generator import cpu_shares
 from djinnload.reading import read_json, read_probes, sample_groups, write_json
@@ -98,8 +98,12 @@ def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
     )
 
 
-def _evidence(cell_dir: Path, calibration: Mapping[str, Any] | None) -> CellEvidence:
-    manifest = read_json(cell_dir / "manifest.json")
+def _evidence(
+    cell_dir: Path,
+    calibration: Mapping[str, Any] | None,
+    manifest: Document | None = None,
+) -> CellEvidence:
+    manifest = manifest or read_json(cell_dir / "manifest.json")
     probes = read_probes(cell_dir)
     samples = sample_groups(cell_dir, columns.NEEDED)
     populations, others = grouping.populations(samples, manifest)
@@ -132,9 +136,9 @@ def _resolved(cell_dir: Path) -> dict[str, dict[str, int]]:
 
 
 def _fold(
-    cell_dir: Path, evidence: CellEvidence, accepted: Collection[str]
+    cell_dir: Path, evidence: CellEvidence, accepted: Collection[str], *more: Finding
 ) -> tuple[Document, tuple[Finding, ...]]:
-    findings = judge_cell(evidence, accepted=accepted)
+    findings = (*judge_cell(evidence, accepted=accepted), *more)
     made = {"schema": SCHEMA, "scenario": _scenario(cell_dir)}
     summary = summarize.finite(made | _cell_summary(evidence, findings))
     _write_hlog(cell_dir / "intervals.hlog", evidence)
@@ -288,7 +292,10 @@ def read_cell(
         skipped = entry.get("status") == "skipped"
         return Cell(entry, "skipped" if skipped else "missing")
     if not manifest.get("complete"):
-        return Cell(entry, "failed", manifest=manifest, error=_broke_off(path))
+        error = _broke_off(path)
+        if write:
+            _fold_broken(path, manifest, calibration, error)
+        return Cell(entry, "failed", manifest=manifest, error=error)
     try:
         evidence = _evidence(path, calibration)
         if write:
@@ -306,6 +313,33 @@ def _broke_off(cell_dir: Path) -> str:
     """Return what is left of a cell that did not come to its end."""
     n = sum(table.num_rows for table in sample_groups(cell_dir, ("worker", "seq")))
     return f"broke off after {n:,} requests, which are in its samples"
+
+
+def _fold_broken(
+    cell_dir: Path,
+    manifest: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None,
+    error: str,
+) -> None:
+    """Write the summary of what there is up to the last row; it voids itself.
+
+    Nothing if not even measure had begun.
+    """
+    window = manifest.get("window") or {}
+    last = max(
+        (
+            int(columns.integers(table["done_ns"]).max())
+            for table in sample_groups(cell_dir, ("worker", "seq", "done_ns"))
+            if table.num_rows
+        ),
+        default=0,
+    )
+    if last <= window.get("begin_ns", last):
+        return
+    cut = {**manifest, "interrupted": True, "window": {**window, "finished_ns": last}}
+    incomplete = void("INCOMPLETE", f"{error}; run it again", 0.0)
+    with contextlib.suppress(*_UNREADABLE):
+        _fold(cell_dir, _evidence(cell_dir, calibration, cut), (), incomplete)
 
 
 def _repair(run_dir: Path, index: Document, cells: Iterable[Cell]) -> None:

@@ -272,6 +272,13 @@ def test_a_killed_worker_breaks_the_run_off_and_costs_its_last_second(long):
     assert summary["verdict"]["status"] == "void"
     done = run_command("report", run, cwd=long)
     assert done.returncode == 0, done.stderr
+    # What it has measured is folded, and counts for nothing.
+    found = document(cell_of(run) / "summary.json")
+    assert not found["complete"]
+    assert "INCOMPLETE" in {each["code"] for each in found["verdict"]["reasons"]}
+    assert found["populations"]["closed"]["n"] >= 50
+    assert found["populations"]["closed"]["achieved_per_s"] >= 20
+    assert summary["arms"] == {}
     assert f"{len(rows):,}".replace(",", "") in done.stdout.replace(",", "")
 
 
