@@ -1,15 +1,20 @@
 """Arrival processes do what they say; alpha is written at each test."""
 
 import hashlib
+import math
 import subprocess
 import sys
 from itertools import islice, pairwise
 from random import Random
 
+import pytest
 from scipy import stats
 
 from djinnload import testing
-from djinnload.schedule import Open, Schedule, starts
+from djinnload.scenarios.schema import Exponential, Lognormal, Uniform
+from djinnload.scenarios.thinking import pause
+from djinnload.scenarios.users import FOREVER
+from djinnload.schedule import Closed, Open, Schedule, following, starts
 
 ALPHA = 1e-6
 S = 1_000_000_000
@@ -69,6 +74,31 @@ def test_shards_are_a_partition():
     parts = [list(starts(schedule, shard=(i, 3))) for i in range(3)]
     assert sorted(whole) == sorted(start for part in parts for start in part)
     assert min(len(part) for part in parts) > len(whole) / 3 - 2
+
+
+@pytest.mark.parametrize(
+    ("think", "law"),
+    [
+        (Exponential(mean=S), stats.expon(0, S)),
+        (Uniform(low=S, high=3 * S), stats.uniform(S, 2 * S)),
+        # The logarithm's mean is ln(mean) − sigma² ÷ 2.
+        (Lognormal(mean=S, sigma=0.7), stats.lognorm(0.7, 0, S * math.exp(-0.245))),
+    ],
+    ids=["exponential", "uniform", "lognormal"],
+)
+def test_pauses_of_users_follow_their_law_and_are_independent(think, law):
+    """20,000 of 200 users: Kolmogorov-Smirnov; correlation along and across users."""
+    source = Closed(200, ((0, 1.0),), pause(think), "p")
+    schedule = Schedule(4, (source,), 0, FOREVER)
+    drawn = [
+        [following(schedule, 0, u, k, done_ns=0).offset_ns for k in range(100)]
+        for u in range(200)
+    ]
+    flat = [each for user in drawn for each in user]
+    assert stats.kstest(flat, law.cdf).pvalue > ALPHA
+    assert stats.pearsonr(flat[1:], flat[:-1]).pvalue > ALPHA
+    across = [user[k] for k in range(100) for user in drawn]
+    assert stats.pearsonr(across[1:], across[:-1]).pvalue > ALPHA
 
 
 PRINT = """
