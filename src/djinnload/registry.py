@@ -40,7 +40,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ARRIVALS: ("offsets", "expected"),
 }
 #: Plugins of packages beside this one, for those who have not installed them.
-_OURS = {"agents": "djinnload-agents", "diurnal": "djinnload-diurnal"}
+_OURS = {name: f"djinnload-{name}" for name in ("agents", "digits", "diurnal")}
 _KINDS = (("exchange",), ("submit", "end_session"))
 
 

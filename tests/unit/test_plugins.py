@@ -44,6 +44,7 @@ def test_a_package_is_whole(package):
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_package(monkeypatch):
     monkeypatch.setattr(registry, "entries", lambda _: [])
-    for group, name in ((registry.WORKLOADS, "agents"), (registry.ARRIVALS, "diurnal")):
+    workloads = ((registry.WORKLOADS, name) for name in ("agents", "digits"))
+    for group, name in (*workloads, (registry.ARRIVALS, "diurnal")):
         with pytest.raises(UnknownName, match=f"pip install djinnload-{name}"):
             registry.entry(group, name, path="$")

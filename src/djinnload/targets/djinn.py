@@ -39,6 +39,12 @@ _RETRY_S = 0.05
 _REGISTRATION_S = 600.0
 #: Nothing listens for so long: the server is gone.
 _LOST_NS = 1_000_000_000
+#: Our name, the server's, ours in its unit.
+_METRICS = (
+    ("queue_ns", "queue_latency_ms", 1e6),
+    ("exec_ns", "executor_time_ms", 1e6),
+    ("reused_tokens", "reused_tokens", 1.0),
+)
 _REFUSALS = ("limit exceeded", "quota exceeded")
 _LONGEST = 500
 
@@ -165,7 +171,7 @@ class Djinn:
         """Register *model* if it needs that; return what the server says of itself."""
         if model.name == ECHO:
             return await self._echoed(name)
-        if plan.register == "weights":
+        if plan.register == "weights" or not _built_by_name(model):
             request = await asyncio.to_thread(_with_weights, name, model)
         else:
             full = wire.model_class(model.architecture, model.config)
@@ -311,15 +317,18 @@ def _answered(exchange: Exchange, frame: Frame) -> Reply:
 
 
 def _metrics(said: ExecuteReply) -> dict[str, float]:
-    found = {}
-    for name, theirs, scale in (
-        ("queue_ns", "queue_latency_ms", 1e6),
-        ("exec_ns", "executor_time_ms", 1e6),
-        ("reused_tokens", "reused_tokens", 1.0),
-    ):
+    found: dict[str, float] = {}
+    if not said.metrics and not said.echo:
+        return found
+    for name, theirs, scale in _METRICS:
         value = said.metrics.get(theirs)
         if value is None and scale == 1.0:
             value = said.echo.get(theirs)
         if type(value) is float or (type(value) is int and abs(value) < 2**63):
             found[name] = value * scale
     return found
+
+
+def _built_by_name(model: Model) -> bool:
+    """Return whether a server can make the weights; a checkpoint is only here."""
+    return model.source == "random" or model.source.startswith("package:")
