@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from djinnload.packing import Labels, Packed, gather, pack
+from djinnload.packing import Labels, Packed, gather, give_back, pack
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,12 +113,14 @@ def join(every: Sequence[Parts]) -> Parts:
     """Return columns end to end; of none, columns without rows."""
     if not every:
         return _none()
-    return {
-        name: _labels([each.pop(name) for each in every])
-        if name in (*_TEXTS, *_THREE_STATES)
-        else gather([each.pop(name) for each in every])
-        for name in tuple(every[0])
-    }
+    made: Parts = {}
+    for name in tuple(every[0]):
+        several = [each.pop(name) for each in every]
+        named = name in (*_TEXTS, *_THREE_STATES)
+        made[name] = _labels(several) if named else gather(several)
+        del several
+        give_back()
+    return made
 
 
 def _labels(several: Sequence[Labels]) -> Labels:

@@ -7,7 +7,7 @@ its percentiles round the rank (59 × 1,000 and one 1,000,000 give p99 = 1,000).
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,12 @@ def percentile(histogram: HdrHistogram, q: float) -> int:
 
 
 def hlog_lines(
-    series: Mapping[str, tuple[Array, Array]], *, begin_ns: int, start_s: float = 0.0
+    series: Iterable[tuple[str, Array, Array]], *, begin_ns: int, start_s: float = 0.0
 ) -> Iterator[str]:
     """Yield the lines of a log, in order of time.
 
     Args:
-        series: (done_ns, values_ns) by tag such as ``chat.latency``; no NaN.
+        series: (tag, done_ns, values_ns), the tag such as ``chat.latency``; no NaN.
         begin_ns: Begin of measure, from which intervals count.
         start_s: Of measure, in seconds since the epoch; 0: not known.
 
@@ -105,7 +105,7 @@ def hlog_lines(
     yield _LEGEND
     lines = [
         (second, f"Tag={tag},{second:.3f},1.000,{encoded}")
-        for tag, (done_ns, values_ns) in series.items()
+        for tag, done_ns, values_ns in series
         for second, encoded in _intervals(done_ns, values_ns, begin_ns)
     ]
     yield from (line for _, line in sorted(lines, key=lambda two: two[0]))

@@ -271,8 +271,10 @@ def _left_over(size: int, count: int, lag: float) -> float:
 
 def _lag_1(values: Array) -> float:
     centred = values - values.mean() if len(values) else values
-    power = float(centred @ centred)
-    return float(centred[:-1] @ centred[1:]) / power if power else 0.0
+    # Not @: its threads wait for each other wherever cores are busy.
+    power = float(np.einsum("i,i", centred, centred))
+    shifted = float(np.einsum("i,i", centred[:-1], centred[1:]))
+    return shifted / power if power else 0.0
 
 
 def _finite(values: Array) -> Array:

@@ -5,13 +5,15 @@ of them are constant, or small differences: they are kept as codes and made whol
 where they are used, which takes less time than sorting them once.
 """
 
+import contextlib
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-__all__ = ("Columns", "Labels", "Packed", "Steps", "gather", "pack")
+__all__ = ("Columns", "Labels", "Packed", "Steps", "gather", "give_back", "pack")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -187,10 +189,10 @@ def _coded(
             return Packed(constant, low, high, floats=False)
         return Packed((values - low).astype(dtype), low, high, floats=False)
     unknown = np.isnan(values)
-    above = np.where(unknown, np.iinfo(dtype).max, values - low)
-    codes = above.astype(dtype)
-    if not (codes == above).all():
+    # Not by the codes: of a tiny fraction, value − low is rounded to a whole number.
+    if not (unknown | (np.floor(values) == values)).all():
         return None
+    codes = np.where(unknown, np.iinfo(dtype).max, values - low).astype(dtype)
     if low == high and not unknown.any():
         codes = np.broadcast_to(codes[:1].copy(), len(values))
     return Packed(codes, low, high, floats=True)
@@ -238,3 +240,12 @@ def _shift(part: Packed, low: int, codes: Array) -> None:
     if part.floats:
         unknown = part.codes == np.iinfo(part.codes.dtype).max
         codes[unknown] = np.iinfo(codes.dtype).max
+
+
+def give_back() -> None:
+    """Return what was freed to the system, where it is glibc that would keep it.
+
+    Many small arrays become one large one: without this, both count as used.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,21 +1,21 @@
 """All cells of a run → arms side by side, comparisons, verdict; pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
-from djinnload import deciding, health_work, objective, summarize
+from djinnload import deciding, health_work, objective, spread, stats, summarize
 from djinnload.compare import compare, holm
 from djinnload.errors import DjinnloadError
 from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_run
 from djinnload.objective import Judged
-from djinnload.stats import PopulationSamples
+from djinnload.stats import Array, PopulationSamples
 
-__all__ = ("Cell", "compared", "groups", "run_summary", "why_not")
+__all__ = ("Cell", "compared", "curves", "groups", "run_summary", "why_not")
 
 Document = dict[str, Any]
 
@@ -106,6 +106,33 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     }
 
 
+def curves(cells: Sequence[Cell]) -> Document:
+    """Return ``curves.json``: what figures draw, of all repeats together.
+
+    Args:
+        cells: All that were planned; those without evidence have no part in it.
+    """
+    made = []
+    for (arm, point), several in groups(c for c in cells if c.evidence).items():
+        for name in _names(several):
+            repeats = _repeats(several, name)
+            place = {"arm": arm, "point": point, "population": name}
+            for metric, values in _CURVES.items():
+                if found := spread.curve([values(each) for each in repeats]):
+                    made.append(place | {"metric": metric} | found)
+    return {"schema": SCHEMA, "curves": made}
+
+
+def _queue(samples: PopulationSamples) -> Array:
+    return summarize.turn_times(samples.turns, "queue")
+
+
+_CURVES: Mapping[str, Callable[[PopulationSamples], Array]] = {
+    "latency": lambda samples: stats.values(samples, "latency"),
+    "queue": _queue,
+}
+
+
 def groups(known: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
     """Return repeats by (arm, point), in order."""
     found: dict[tuple[str, str], list[Cell]] = {}
@@ -140,7 +167,7 @@ def _arms(
             repeats = _repeats(cells, name)
             plan = (cells[0].manifest.get("populations") or {}).get(name) or {}
             decided = summarize.decisions(plan, repeats)
-            populations[name] = summarize.pooled(repeats) | {
+            populations[name] = _pooled(cells, name, repeats) | {
                 "repeats": len(repeats),
                 "judged": counts,
                 "objectives": msgspec.to_builtins(decided),
@@ -149,6 +176,16 @@ def _arms(
                 Judged(each, name, f"{point}/{arm}", judged=counts) for each in decided
             )
     return arms, judged
+
+
+def _pooled(
+    cells: Sequence[Cell], name: str, repeats: Sequence[PopulationSamples]
+) -> Document:
+    """Return what `summarize.pooled` does; of one cell it is known already."""
+    if len(cells) > 1 or cells[0].summary is None:
+        return summarize.pooled(repeats)
+    known = cells[0].summary["populations"][name]
+    return {key: each for key, each in known.items() if key not in summarize.OF_CELLS}
 
 
 def _judged(arm: str, manifest: Mapping[str, Any], cells: Sequence[Cell]) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from djinnload import deciding, objective, stats
+from djinnload import objective, stats, windows
 from djinnload.sample import OUTCOMES
+from djinnload.spread import spread_of, times
 from djinnload.stats import Array, PopulationSamples, Turns
 from djinnload.units import MS, SECOND
 
 __all__ = (
-    "PERCENTILES",
+    "OF_CELLS",
     "decisions",
     "finite",
     "pooled",
@@ -26,14 +27,13 @@ __all__ = (
     "turn_times",
 )
 
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
-_ENOUGH_BEYOND = 10
-_ROUNDING = 1e-6
 #: Turns of a session that are listed one by one.
 _TURNS_LISTED = 32
 #: Units that are seconds of media, for which a real-time factor means something.
 _MEDIA_SECONDS = ("s", "seconds", "audio_seconds")
 
+#: What `population` adds to `pooled`.
+OF_CELLS = ("by_step", "by_turn", "units", "bytes", "rtf", "objectives", "windows")
 #: Of ok turns alone; lateness and blocked of all that were sent.
 _TIMES = ("latency", "service", "queue", "exec", "ttft", "tpot")
 _TIMES_OF_ALL = ("lateness", "blocked")
@@ -51,68 +51,6 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(each) for each in value]
     return value
-
-
-def spread_of(values: Array) -> dict[str, Any]:
-    """Return n, mean, percentiles and max of finite *values*, in their unit."""
-    return _spread(np.sort(values), float(values.mean()) if len(values) else None)
-
-
-def _spread(order: Array, mean: float | None) -> dict[str, Any]:
-    made: dict[str, Any] = {"n": len(order), "mean": mean}
-    for name, q in PERCENTILES.items():
-        enough = len(order) * (1 - q) >= _ENOUGH_BEYOND - _ROUNDING
-        made[name] = stats.nearest_rank(order, q) if enough else None
-    return made | {"max": float(order[-1]) if len(order) else None}
-
-
-def times(repeats: Sequence[Array]) -> dict[str, Any]:
-    """Return what `spread_of` says of times (ns, finite, due order) in ms, and ci95.
-
-    Percentiles are of all repeats pooled. Their intervals are over repeats from five
-    on; else over blocks in due order. No interval: not in ``ci95``.
-    """
-    whole = _joined(repeats) / MS
-    order = np.sort(whole)
-    made = _spread(order, float(whole.mean()) if len(whole) else None)
-    apart = [values for values in repeats if len(values)]
-    made["ci95"] = (
-        _over_repeats(apart)
-        if len(apart) >= deciding.ENOUGH_REPEATS
-        else _over_blocks(made, whole, order)
-    )
-    return made
-
-
-def _joined(every: Sequence[Array]) -> Array:
-    if len(every) == 1:
-        return every[0]
-    return np.concatenate(every) if every else np.empty(0)
-
-
-def _over_repeats(apart: Sequence[Array]) -> dict[str, list[float]]:
-    spreads = [spread_of(values / MS) for values in apart]
-    made = {}
-    for name in ("mean", *PERCENTILES):
-        seen = [each[name] for each in spreads]
-        limits = None if None in seen else stats.repeat_interval(seen)
-        if limits:
-            made[name] = list(limits)
-    return made
-
-
-def _over_blocks(
-    made: Mapping[str, Any], whole: Array, order: Array
-) -> dict[str, list[float]]:
-    if not len(whole):
-        return {}
-    grown = stats.grow(whole)
-    found = {"mean": stats.mean_interval(whole, grown=grown)} | {
-        name: stats.percentile_interval(whole, q, order=order, grown=grown)
-        for name, q in PERCENTILES.items()
-        if made[name] is not None
-    }
-    return {name: list(limits) for name, limits in found.items() if limits}
 
 
 def turn_times(turns: Turns, metric: str) -> Array:
@@ -169,6 +107,7 @@ def population(
     unit = plan.get("unit")
     made = pooled([samples])
     return made | {
+        "windows": windows.windows(samples),
         "by_step": _by_step(samples, made),
         "by_turn": _by_turn(samples.turns, made),
         "units": {"name": unit, "per_s": _units_per_s(samples)},

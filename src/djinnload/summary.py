@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from djinnload import columns, grouping, hlog, objective, summarize
+from djinnload import columns, grouping, hlog, objective, spread, summarize
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_cell, not_applicable
 from djinnload.health_generator import cpu_shares
 from djinnload.reading import read_json, read_probes, sample_groups, write_json
-from djinnload.run_summary import Cell, run_summary
+from djinnload.run_summary import Cell, curves, run_summary
 from djinnload.stats import Array, PopulationSamples
 from djinnload.summarize import turn_times
 
@@ -75,6 +75,7 @@ def fold_run(run_dir: Path) -> Document:
     if index:
         _repair(run_dir, index, cells)
     summary = summarize.finite(run_summary(manifest, cells))
+    write_json(run_dir / "curves.json", curves(cells))
     write_json(run_dir / "summary.json", summary)
     return dict(summary)
 
@@ -186,10 +187,10 @@ def generator(evidence: CellEvidence) -> Document:
     _, pauses = evidence.probe("gc_pause_ns") if evidence.probes else ((), np.empty(0))
     shares = cpu_shares(evidence)
     made = {
-        "lateness_us": summarize.spread_of(late / 1e3),
-        "loop_lag_us": summarize.spread_of(lags / 1e3) if len(lags) else None,
+        "lateness_us": spread.spread_of(late / 1e3),
+        "loop_lag_us": spread.spread_of(lags / 1e3) if len(lags) else None,
         "cpu": max(shares.values(), default=None),
-        "gc_ms": summarize.spread_of(pauses / 1e6) if evidence.probes else None,
+        "gc_ms": spread.spread_of(pauses / 1e6) if evidence.probes else None,
         "dropped": evidence.manifest.get("dropped"),
     }
     if len(evidence.workers) > 1:
@@ -202,7 +203,7 @@ def _worker(evidence: CellEvidence, worker: str) -> Document:
     return {
         "worker": worker,
         "cpu": cpu_shares(evidence).get(worker),
-        "loop_lag_us": summarize.spread_of(lags / 1e3) if len(lags) else None,
+        "loop_lag_us": spread.spread_of(lags / 1e3) if len(lags) else None,
     }
 
 
@@ -227,11 +228,12 @@ def gpu(evidence: CellEvidence) -> list[Document] | None:
 
 def _write_hlog(path: Path, evidence: CellEvidence) -> None:
     begin, _ = evidence.window_ns
-    series = {
-        f"{name}.{metric}": _timed(samples, metric)
+    # One after the other: all together they are larger than the samples.
+    series = (
+        (f"{name}.{metric}", *_timed(samples, metric))
         for name, samples in evidence.populations.items()
         for metric in _HLOG_METRICS
-    }
+    )
     text = "\n".join(hlog.hlog_lines(series, begin_ns=begin)) + "\n"
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".hlog.")
     with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -243,10 +245,11 @@ def _write_hlog(path: Path, evidence: CellEvidence) -> None:
 def _timed(samples: PopulationSamples, metric: str) -> tuple[Array, Array]:
     """Return done and value of the turns that `summarize.turn_times` shows."""
     turns = samples.turns
-    known = np.isfinite(getattr(turns, f"{metric}_ns"))
+    values = getattr(turns, f"{metric}_ns")
+    known = np.isfinite(values)
     if metric != "lateness":
         known &= turns.ok
-    return turns.done_ns[known], turn_times(turns, metric)
+    return turns.done_ns[known], values[known]
 
 
 def _read(path: Path) -> Document:

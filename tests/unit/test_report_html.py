@@ -11,8 +11,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from djinnload import spread
 from djinnload.report import amounts, figures, html
 from djinnload.summary import fold_run
+from djinnload.units import MS
 
 VOID_TAGS = {"meta", "br", "img", "link", "input", "hr"}
 HOSTILE = '<script>alert(1)</script> & "quoted" $x^2$ {{ 7*7 }}'
@@ -66,7 +68,7 @@ def written(run):
 @pytest.fixture
 def fake_values(monkeypatch):
     """Tests of words need no samples of ten cells."""
-    monkeypatch.setattr(html, "_values", lambda run_dir, cells: {})
+    monkeypatch.setattr(html, "_curves", lambda run_dir: {})
 
 
 def test_whole_run(synthetic_run):
@@ -150,7 +152,7 @@ def test_hostile_names_are_escaped(synthetic_run):
 def test_hostile_names_in_figures():
     values = np.array([1.0, 2.0, np.inf])
     svg = figures.cdf(
-        [figures.Curve(f"_{HOSTILE}", values), figures.Curve("\x00\ud800漢", values)],
+        [drawn(f"_{HOSTILE}", values), drawn("\x00\ud800漢", values)],
         title=HOSTILE,
         xlabel="ms",
         ylabel="share",
@@ -308,17 +310,25 @@ def test_percentile_says_why_there_is_none():
     assert amounts.percentile({"n": 800, "p99": "inf"}, "p99") == "inf"
 
 
-def test_steps_keep_shape_tail_and_share():
+def drawn(label, values_ms):
+    found = spread.curve([values_ms * MS])
+    ms, share = np.array(found["ms"]), np.array(found["share"])
+    return figures.Curve(label, ms, share, found["n"], found["lost"])
+
+
+def test_curves_keep_shape_tail_and_share():
     rng = np.random.default_rng(1)
     values = rng.lognormal(size=100_000)
     values[:1000] = np.inf
-    x, share = figures.steps(values)
-    assert len(x) <= figures.STEPS
+    found = spread.curve([values[:60_000] * MS, values[60_000:] * MS])
+    x, share = np.array(found["ms"]), np.array(found["share"])
+    assert len(x) <= spread.CURVE_POINTS
+    assert (found["n"], found["lost"]) == (100_000, 1000)
     assert share[-1] == pytest.approx(0.99)
-    assert x[-1] == values[np.isfinite(values)].max()
+    assert x[-1] == pytest.approx(values[np.isfinite(values)].max())
     assert (np.diff(x) >= 0).all()
     assert (np.diff(share) > 0).all()
-    exact = [(values <= each).mean() for each in x]
+    exact = [(values <= each * (1 + 1e-12)).mean() for each in x]
     assert share == pytest.approx(exact)
 
 
@@ -326,7 +336,7 @@ def test_steps_keep_shape_tail_and_share():
     "values", [[np.inf], [0.0], [0.0, np.inf], [5.0], [1e-9, 1e9], [3.0] * 700]
 )
 def test_odd_values_are_drawn(values):
-    curve = figures.Curve("", np.array(values))
+    curve = drawn("", np.array(values))
     mark = figures.Mark("p95", 4.0, 0.95)
     texts = {"title": "t", "xlabel": "x", "ylabel": "y"}
     for floor in (0.0, 0.01):

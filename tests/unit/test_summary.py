@@ -8,7 +8,7 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from djinnload import hlog, stats, summarize
+from djinnload import hlog, spread, stats
 from djinnload.recorder import read_json, read_samples, write_json
 from djinnload.summary import fold_cell, fold_run
 from djinnload.units import MS, SECOND
@@ -38,7 +38,7 @@ def test_summary_samples_and_hlog_agree(synthetic_cell, cell, name):
     assert log[f"{name}.lateness"].get_total_count() == summary["lateness_ms"]["n"]
     assert sum(summary["outcomes"].values()) == summary["requests"]
     assert summary["requests"] == len(samples.requests.due_ns)
-    for percentile, q in summarize.PERCENTILES.items():
+    for percentile, q in spread.PERCENTILES.items():
         exact = stats.nearest_rank(ok, q)
         by_bucket = hlog.percentile(log[f"{name}.latency"], q)
         assert exact <= by_bucket <= exact * (1 + PRECISION)
@@ -242,7 +242,7 @@ def test_bulk_buckets_are_those_of_the_package():
 
 def test_a_log_is_read_by_the_package_too(tmp_path):
     done = np.array([0, SECOND - 1, SECOND, 5 * SECOND])
-    series = {"a.latency": (done, np.array([1.0, 2.0, 3.0, 4.0]) * MS)}
+    series = [("a.latency", done, np.array([1.0, 2.0, 3.0, 4.0]) * MS)]
     path = tmp_path / "x.hlog"
     path.write_text("\n".join(hlog.hlog_lines(series, begin_ns=0)) + "\n")
     found = hlog.read_hlog(path)["a.latency"]

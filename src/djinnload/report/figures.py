@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
+from djinnload.spread import CURVE_POINTS
 from djinnload.stats import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("Curve", "Mark", "cdf", "inline", "steps")
+__all__ = ("Curve", "Mark", "cdf", "inline")
 
-#: Points of a CDF at most; drawn as a staircase, each has a corner more.
-STEPS = 240
-#: Of these, spaced ever more finely towards the largest: the tail is what matters.
-_TAIL = 100
 #: Okabe and Ito, the ones that differ on white and on black.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ((0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (9, 2)))
@@ -50,11 +47,16 @@ class Curve(Struct, frozen=True):
 
     Attributes:
         label: Such as ``qos``; empty: there is only one.
-        values_ms: +inf where it never came to an end.
+        ms, share: From `djinnload.spread.curve`: ascending times, and the share of
+            values up to each; empty: none ever came to an end.
+        n, lost: Of values, and of those that never came to an end.
     """
 
     label: str
-    values_ms: Array
+    ms: Array
+    share: Array
+    n: int
+    lost: int
 
 
 class Mark(Struct, frozen=True):
@@ -82,7 +84,7 @@ def cdf(
 ) -> str:
     """Return an SVG document with the curves over a logarithmic time.
 
-    A curve with values of +inf ends below 1, and runs on to the right edge.
+    A curve of which some are lost ends below 1, and runs on to the right edge.
 
     Args:
         curves: At least one, each with at least one value.
@@ -130,25 +132,6 @@ def cdf(
     return _short(sink.getvalue())
 
 
-def steps(values: Array, floor: float = 0.0) -> tuple[Array, Array]:
-    """Return x and the share of values ≤ x, at most `STEPS` points, tail kept.
-
-    Args:
-        values: +inf counts, and is never reached.
-        floor: Smaller values become this.
-    """
-    total = len(values)
-    finite = np.maximum(np.sort(values[np.isfinite(values)]), floor)
-    count = len(finite)
-    if count > STEPS:
-        even = np.linspace(0, count - 1, STEPS - _TAIL)
-        tail = count - np.geomspace(1, count, _TAIL)
-        rank = np.unique(np.concatenate((even, tail)).astype(np.int64))
-    else:
-        rank = np.arange(count)
-    return finite[rank], (rank + 1) / total
-
-
 def inline(svg: str, prefix: str, label: str) -> str:
     """Return *svg* for the inside of an HTML page, whose style sheet colours it.
 
@@ -191,12 +174,12 @@ def _draw(
         axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_formatter(_percent)
     for number, curve in enumerate(curves):
-        x, share = steps(curve.values_ms, low)
+        x, share = np.maximum(curve.ms, low), curve.share
         first, last = (0.0, float(share[-1])) if len(x) else (0.0, 0.0)
         axes.plot(
             [low, *x, high],
             [first, *share, last],
-            drawstyle="steps-post" if len(x) < STEPS // 2 else "default",
+            drawstyle="steps-post" if len(x) < CURVE_POINTS // 2 else "default",
             color=PALETTE[number % len(PALETTE)],
             linestyle=DASHES[number % len(DASHES)],
             linewidth=1.8,
@@ -227,8 +210,8 @@ def _mark(axes: "Axes", mark: Mark) -> None:
 def _range(
     curves: Sequence[Curve], marks: Sequence[Mark], floor_ms: float
 ) -> tuple[float, float]:
-    every = np.concatenate([curve.values_ms for curve in curves])
-    known = every[np.isfinite(every) & (every > 0)]
+    every = np.concatenate([curve.ms for curve in curves])
+    known = every[every > 0]
     ends = [*(mark.at_ms for mark in marks)]
     ends += [float(known.min()), float(known.max())] if len(known) else [1.0]
     low = max(min(ends), floor_ms or 1e-6) / 1.05
@@ -236,8 +219,7 @@ def _range(
 
 
 def _legend(curve: Curve) -> str:
-    total = len(curve.values_ms)
-    lost = int(np.isinf(curve.values_ms).sum())
+    total, lost = curve.n, curve.lost
     named = f"{_plain(curve.label)}: " if curve.label else ""
     bad = f", {lost:,} not ok ({100 * lost / total:.2g} %)" if lost and total else ""
     # A leading underscore would keep it out of the legend.

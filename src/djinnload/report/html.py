@@ -15,11 +15,9 @@ from jinja2 import ChainableUndefined, Environment
 from markupsafe import Markup
 from msgspec import Struct
 
-from djinnload import stats
-from djinnload.reading import read_json, read_samples
+from djinnload.reading import read_json
 from djinnload.report import amounts, figures
 from djinnload.report.amounts import amount, interval, number, percent
-from djinnload.stats import Array
 from djinnload.summary import fold_run
 
 __all__ = ("Figure", "write")
@@ -29,7 +27,6 @@ Document = dict[str, Any]
 TEMPLATE = "report.html.j2"
 #: Cells with these have samples that count.
 _WITH_RESULT = ("done", "void")
-_UNREADABLE = (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError)
 #: Waits that are shorter are drawn here, as a logarithm has no zero.
 _QUEUE_FLOOR_MS = 0.01
 #: The arm of a scenario that has none.
@@ -60,8 +57,8 @@ def write(run_dir: Path) -> Path:
     bytes.
 
     Args:
-        run_dir: With summary.json; where there is none it is made, by
-            `djinnload.summary.fold_run`.
+        run_dir: With summary.json and curves.json; where these are missing they are
+            made, by `djinnload.summary.fold_run`.
 
     Raises:
         OSError: No room, or no such directory.
@@ -69,7 +66,9 @@ def write(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise FileNotFoundError(f"{run_dir}: no such directory")
-    summary = _read(run_dir / "summary.json") or fold_run(run_dir)
+    summary = _read(run_dir / "summary.json")
+    if not summary or not (run_dir / "curves.json").exists():
+        summary = fold_run(run_dir)
     environment = Environment(
         autoescape=True,
         undefined=ChainableUndefined,
@@ -90,7 +89,7 @@ def _context(run_dir: Path, summary: Document) -> Document:
     rows = list(_rows(summary.get("arms") or {}))
     verdict = summary.get("verdict") or {}
     void = verdict.get("status") == "void"
-    latency, queue = _figures(run_dir, cells, rows, void=void)
+    latency, queue = _figures(run_dir, rows, void=void)
     return {
         "run": run_dir.resolve().name,
         "summary": summary,
@@ -175,6 +174,8 @@ def _difference(found: Mapping[str, Any]) -> Document:
         even, higher, by = 0.0, sum(ends) > 0, "shown as a difference,"
         if isinstance(a, int | float) and isinstance(b, int | float):
             by = amount(abs(a - b), metric)
+            if by.endswith("%"):
+                by = f"{by.rstrip(' %')} percentage points"
     words = f"{by} {'higher' if higher else 'lower'}"
     if min(ends) <= even <= max(ends):
         words = "no difference shown"
@@ -194,13 +195,12 @@ def _begun(manifest: Mapping[str, Any]) -> str:
 
 def _figures(
     run_dir: Path,
-    cells: Iterable[Document],
     rows: Sequence[Document],
     *,
     void: bool,
 ) -> tuple[list[Figure], list[Figure]]:
     """Draw latency and queue wait of each population, arms together, and save them."""
-    values = _values(run_dir, cells)
+    curves = _curves(run_dir)
     groups: dict[tuple[str, str], list[Document]] = {}
     for row in rows:
         groups.setdefault((row["point"], row["name"]), []).append(row)
@@ -209,11 +209,11 @@ def _figures(
     for index, ((point, name), group) in enumerate(groups.items()):
         title = f"{name} at {point}" if several else name
         for metric, drawn in made.items():
-            measured = {
-                row["arm"]: values.get((row["arm"], point, name, metric), np.empty(0))
+            known = {
+                row["arm"]: found
                 for row in group
+                if (found := curves.get((row["arm"], point, name, metric)))
             }
-            known = {arm: found for arm, found in measured.items() if len(found)}
             if not known:
                 continue
             svg = _figure(metric, title, known, group[0], void=void)
@@ -231,14 +231,12 @@ def _figures(
 def _figure(
     metric: str,
     title: str,
-    known: Mapping[str, Array],
+    known: Mapping[str, figures.Curve],
     row: Document,
     *,
     void: bool,
 ) -> str:
-    curves = [
-        figures.Curve(arm * (arm != _DEFAULT), found) for arm, found in known.items()
-    ]
+    curves = list(known.values())
     if metric == "queue":
         return figures.cdf(
             curves,
@@ -272,7 +270,7 @@ def _marks(row: Document) -> Iterator[figures.Mark]:
 def _caption(
     metric: str,
     title: str,
-    known: Mapping[str, Array],
+    known: Mapping[str, figures.Curve],
     group: Sequence[Document],
 ) -> str:
     repeats = {row["arm"]: row.get("repeats") for row in group}
@@ -280,8 +278,7 @@ def _caption(
     crossed = " An objective (✕) is met by a curve that passes left of it." * shares
     kind = next((row["qos_class"] for row in group if row["qos_class"]), "")
     counts = "; ".join(
-        f"{f'{arm}: ' * (arm != _DEFAULT)}n = {len(found):,} turns, "
-        f"{repeats[arm]} repeats"
+        f"{f'{arm}: ' * (arm != _DEFAULT)}n = {found.n:,} turns, {repeats[arm]} repeats"
         for arm, found in known.items()
     )
     of = f"{title} (class {kind})" if kind else title
@@ -298,25 +295,19 @@ def _caption(
     )
 
 
-def _values(
-    run_dir: Path, cells: Iterable[Document]
-) -> dict[tuple[str, str, str, str], Array]:
-    """Return ms by arm, point, population and metric; repeats together."""
-    found: dict[tuple[str, str, str, str], list[Array]] = {}
-    for cell in cells:
-        if cell.get("status") not in _WITH_RESULT:
-            continue
-        path = run_dir / str(cell.get("path"))
-        with contextlib.suppress(*_UNREADABLE):
-            populations = stats.populations(read_samples(path), _read_cell(path))
-            for name, samples in populations.items():
-                key = (str(cell.get("arm")), str(cell.get("point")), name)
-                latency = stats.values(samples, "latency")
-                queue = stats.values(samples, "queue")
-                queue = queue[np.isfinite(queue)]
-                found.setdefault((*key, "latency"), []).append(latency / 1e6)
-                found.setdefault((*key, "queue"), []).append(queue / 1e6)
-    return {key: np.concatenate(several) for key, several in found.items()}
+def _curves(run_dir: Path) -> dict[tuple[str, str, str, str], figures.Curve]:
+    """Return curves by arm, point, population and metric; repeats together."""
+    made = {}
+    for each in _read(run_dir / "curves.json").get("curves") or ():
+        arm = str(each["arm"])
+        made[arm, each["point"], each["population"], each["metric"]] = figures.Curve(
+            label=arm * (arm != _DEFAULT),
+            ms=np.array(each["ms"], np.float64),
+            share=np.array(each["share"], np.float64),
+            n=each["n"],
+            lost=each["lost"],
+        )
+    return made
 
 
 def _proof(run_dir: Path, cells: Iterable[Document]) -> Iterator[Document]:

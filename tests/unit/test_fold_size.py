@@ -1,0 +1,35 @@
+"""What a fold takes of memory, a sample: in a process of its own, as it peaks."""
+
+import subprocess
+import sys
+
+from many_rows import write_cell  # tests/, by conftest.py
+
+#: Bytes a sample that a fold may take at its peak: 10 million in less than a gigabyte.
+MOST = 90
+ROWS = 300_000
+FOLD = """
+import resource, sys
+from pathlib import Path
+from djinnload.reading import read_json
+from djinnload import summary
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+small, large = map(Path, sys.argv[1:])
+summary.fold_cell(small)
+before = peak()
+summary.fold_cell(large)
+print(peak() - before)
+"""
+
+
+def test_a_fold_takes_few_bytes_a_sample(tmp_path):
+    for name, rows in (("small", ROWS // 10), ("large", ROWS)):
+        write_cell(tmp_path / name, rows)
+    run = subprocess.run(
+        [sys.executable, "-c", FOLD, tmp_path / "small", tmp_path / "large"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(run.stdout) < MOST * ROWS
