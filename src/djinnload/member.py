@@ -79,10 +79,14 @@ class Member:
         how = f"ended with exit code {code}"
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
+        log = f"; its log: {self._log}" if self._said_something() else ""
         return HostError(
             f"{self.name} (process {self.process.pid}) {how}, so its part of the load "
-            f"is missing; what was measured is kept; its log: {self._log}"
+            f"is missing; what was measured is kept{log}"
         )
+
+    def _said_something(self) -> bool:
+        return self._log.exists() and self._log.stat().st_size > 0
 
     async def end(self) -> None:
         """Have it end: at once by itself, else it is killed."""
@@ -97,8 +101,8 @@ class Member:
         if self.process.returncode is None:
             self.process.kill()
         await self.process.aclose()
-        if self._log.exists() and not self._log.stat().st_size:
-            self._log.unlink()
+        if not self._said_something():
+            self._log.unlink(missing_ok=True)
 
 
 async def started(part: Part, log: Path) -> Member:
