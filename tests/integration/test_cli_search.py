@@ -102,7 +102,8 @@ def test_where_not_even_low_will_do_the_code_is_1(tmp_path, monkeypatch):
 
 @pytest.mark.wallclock
 def test_an_interrupted_search_keeps_what_was_measured(tmp_path):
-    words = ("search", write(tmp_path), "--set", "target.use=null", *ACCEPT)
+    path = write(tmp_path, "verify = { at_least = 0, share = 0 }\n" + SCENARIO)
+    words = ("search", path, "--set", "target.use=null", *ACCEPT)
     with started(*words, cwd=tmp_path) as process:
         until(lambda: list(tmp_path.glob("results/*/*/search.json")))
         process.send_signal(signal.SIGINT)
