@@ -7,7 +7,7 @@ import numpy as np
 
 from djinnload import deciding, stats
 from djinnload.findings import Found, note, void
-from djinnload.stats import Requests
+from djinnload.stats import PopulationSamples, Requests
 
 if TYPE_CHECKING:
     from djinnload.health import CellEvidence
@@ -35,13 +35,13 @@ def no_answers(evidence: "CellEvidence") -> Found:
     was not under the load that was planned.
     """
     busy = [s for s in evidence.populations.values() if len(s.turns.ok)]
-    if not any(samples.turns.ok.any() for samples in busy):
+    if not any(map(_answered, busy)):
         due = sum(len(samples.turns.ok) for samples in busy)
         yield void("NO_ANSWERS", f"none of {due:,} turns due was ok", float(due))
         return
     for samples in busy:
         errors = int((samples.requests.outcome == "error").sum())
-        if errors and not samples.turns.ok.any():
+        if errors and not _answered(samples):
             yield void(
                 "NO_ANSWERS",
                 f"{samples.name}: none of {len(samples.turns.ok):,} turns due was ok, "
@@ -49,6 +49,11 @@ def no_answers(evidence: "CellEvidence") -> Found:
                 float(len(samples.turns.ok)),
                 samples.name,
             )
+
+
+def _answered(samples: PopulationSamples) -> bool:
+    """Return whether a turn was ok, or an answer wrong: that is WRONG's to say."""
+    return bool(samples.turns.ok.any()) or bool(_checked(samples.requests)[1])
 
 
 def if_due(evidence: "CellEvidence") -> str:

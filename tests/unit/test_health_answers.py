@@ -36,6 +36,11 @@ def test_a_class_that_nobody_answered(outcome, found):
     assert codes(judge_cell(cell(starved))) == ["NO_ANSWERS"]
 
 
+def test_wrong_answers_are_answers():
+    wrong = renamed(ended("wrong"), "batch", "closed")
+    assert codes(judge_cell(cell(wrong))) == ["WRONG"]
+
+
 def test_one_answer_is_one():
     one = renamed(ended("error", but=1), "batch", "closed")
     assert codes(judge_cell(cell(one))) == []
