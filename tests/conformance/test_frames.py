@@ -9,7 +9,8 @@ import pytest
 from djinnload.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from djinnload.spi import Tensor
 from djinnload.wire import djinn as wire
-from djinnload.wire.djinn import FrameReader, MessageType
+from djinnload.wire.djinn import HEADER, FrameReader, MessageType, Spare
+from djinnload.wire.frames import LONG
 
 FRAMES = Path(__file__).parent.parent / "fixtures" / "frames"
 NAMES = sorted(path.name.removesuffix(".bin") for path in FRAMES.glob("*.bin"))
@@ -398,3 +399,47 @@ def test_does_not_send_nonsense(bad: Tensor) -> None:
         wire.execute_request({"fingerprint": {1, 2}}, [])
     with pytest.raises(LocalProtocolError):
         wire.frame(MessageType.ERROR, [b""])
+
+
+def test_a_long_payloads_buffer_is_used_again_only_when_nobody_looks():
+    """As long as any view of it lives, its bytes stay; then the same memory serves."""
+    spare, n = Spare(5 * LONG), 2 * LONG
+
+    def receive(fill):
+        reader = FrameReader(spare=spare)
+        reader.feed(HEADER.pack(MessageType.EXECUTE_MODEL, n) + bytes([fill]) * 1000)
+        frame = None
+        while frame is None:
+            with reader.room() as room:
+                got = min(len(room), 700_000)
+                room[:got] = bytes([fill]) * got
+            frame = reader.filled(got)
+        return frame.payload
+
+    first = receive(1)
+    part = first[10:20]
+    owner = id(first.obj)
+    del first
+    second = receive(2)
+    assert id(second.obj) != owner
+    assert bytes(part) == bytes([1]) * 10
+    assert bytes(second) == bytes([2]) * n
+    del part
+    third = receive(3)
+    assert id(third.obj) == owner
+    assert bytes(third) == bytes([3]) * n
+    assert bytes(second) == bytes([2]) * n
+
+
+def test_spare_buffers_are_bounded():
+    """The oldest go first; short ones and those over the limit are not kept."""
+    spare = Spare(3 * LONG)
+    for size in (LONG - 1, LONG, LONG + 1, LONG + 2, 4 * LONG):
+        spare.keep(bytearray(size))
+    assert [spare.take(n) is not None for n in (LONG - 1, LONG, 4 * LONG)] == [
+        False,
+        False,
+        False,
+    ]
+    assert len(spare.take(LONG + 2)) == LONG + 2
+    assert spare.take(LONG + 2) is None

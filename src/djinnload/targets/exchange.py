@@ -16,12 +16,13 @@ from typing import cast
 from msgspec import Struct
 
 from djinnload.errors import ConnectFailed, ConnectionLost, TargetError
-from djinnload.wire.djinn import Buffer, Frame, FrameReader
+from djinnload.wire.djinn import Buffer, Frame, FrameReader, Spare
 
 __all__ = ("Deserted", "Endpoint", "Exchange", "host_and_port", "reason", "resolve")
 
 #: Where first bytes land; a loop reads one socket at a time, so all share it.
 _SCRATCH = memoryview(bytearray(256 * 1024))
+_SPARE = Spare(256 * 2**20)
 _RESET = pack("ii", 1, 0)
 
 
@@ -102,7 +103,7 @@ class Exchange(asyncio.BufferedProtocol):
         self._buffers = buffers
         self._now = now
         self._done = done
-        self._reader = FrameReader()
+        self._reader = FrameReader(spare=_SPARE)
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[object] | None = None
         self._length = 0

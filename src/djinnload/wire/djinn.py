@@ -27,6 +27,7 @@ from djinnload.wire.frames import (
     Frame,
     FrameReader,
     MessageType,
+    Spare,
     frame,
 )
 from djinnload.wire.server import (
@@ -59,6 +60,7 @@ __all__ = (
     "OtherRequest",
     "RegisterRequest",
     "Request",
+    "Spare",
     "WarmupRequest",
     "cache_query",
     "cache_reply",

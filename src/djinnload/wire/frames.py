@@ -4,6 +4,7 @@ Nothing is allocated for a length before it has been checked, and no more of it 
 nearly arrived: a hostile header costs nothing.
 """
 
+import sys
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct as Packing
@@ -20,6 +21,7 @@ __all__ = (
     "Frame",
     "FrameReader",
     "MessageType",
+    "Spare",
     "frame",
     "pads",
 )
@@ -32,6 +34,10 @@ MAX_PAYLOAD = 10 * 2**30
 FORBIDDEN = frozenset(n * 2**20 for n in (64, 128, 256, 512, 1024))
 #: Room made for a payload at once; more only as bytes arrive.
 FIRST_ROOM = 32 * 2**20
+#: Shorter payloads are not worth a buffer of their own.
+LONG = 2**20
+#: References to a buffer that only a list holds, while they are counted.
+_ALONE = 2
 
 
 class MessageType(IntEnum):
@@ -84,15 +90,52 @@ def pads(length: int) -> bytes:
     return b" " if length in FORBIDDEN else b""
 
 
+class Spare:
+    """Buffers of long payloads, used again once nobody looks at them.
+
+    Fresh memory costs a quarter of what receiving into it does: the kernel hands out
+    pages one fault at a time, and zeros are written first.
+
+    Args:
+        limit: Bytes that may be kept; the oldest go first.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: list[bytearray] = []
+
+    def take(self, n: int) -> bytearray | None:
+        """Return a buffer of exactly *n* bytes that nothing else refers to, if any."""
+        kept = self._kept
+        for i in range(len(kept)):
+            # Views of it refer to it: of a tensor, of an array made of that, …
+            # Looked at in the list: a loop's variable would be one reference more.
+            if len(kept[i]) == n and sys.getrefcount(kept[i]) == _ALONE:
+                return kept.pop(i)
+        return None
+
+    def keep(self, buffer: bytearray) -> None:
+        """Take note of a buffer that is in use."""
+        if LONG <= len(buffer) <= self._limit:
+            self._kept.append(buffer)
+            while sum(map(len, self._kept)) > self._limit:
+                self._kept.pop(0)
+
+
 class FrameReader:
     """Cuts one frame from a connection, the only one that Djinn ever sends on it.
 
     Give it bytes with `feed`, or let the socket write into `room` and say how many came
     with `filled`. Bytes after the frame are counted in `surplus` and else ignored.
+
+    Args:
+        limit: Largest payload that is taken.
+        spare: Where long payloads' buffers come from.
     """
 
-    def __init__(self, limit: int = MAX_PAYLOAD) -> None:
+    def __init__(self, limit: int = MAX_PAYLOAD, spare: Spare | None = None) -> None:
         self._limit = limit
+        self._spare = spare
         self._head = bytearray()
         self._kind = MessageType.ERROR
         self._length = 0
@@ -133,8 +176,15 @@ class FrameReader:
             more = min(self._length, max(2 * have, FIRST_ROOM)) - have
             self._payload += bytes(more) if have else b""
             if not have:
-                self._payload = bytearray(more)
+                self._payload = self._room(more)
         return memoryview(self._payload)[self._got :]
+
+    def _room(self, n: int) -> bytearray:
+        if self._spare is not None and self._length >= LONG:
+            found = self._spare.take(self._length)
+            if found is not None:
+                return found
+        return bytearray(n)
 
     def filled(self, n: int) -> Frame | None:
         """Say that *n* bytes were written to `room`; return the frame if whole."""
@@ -194,4 +244,6 @@ class FrameReader:
             return None
         if self._frame is None:
             self._frame = Frame(self._kind, memoryview(self._payload))
+            if self._spare is not None:
+                self._spare.keep(self._payload)
         return self._frame
