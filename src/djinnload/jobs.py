@@ -6,6 +6,7 @@ have a planner each, made from the same scenario, so that plans need not be sent
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from msgspec import Struct, structs
 
@@ -14,7 +15,48 @@ from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.scenarios.cells import Cell, cells
 from djinnload.scenarios.load import Scenario
 
-__all__ = ("Job", "Planner")
+__all__ = ("Given", "Job", "Planner")
+
+
+class Given(Struct, frozen=True):
+    """A cell that is not in the scenario's own order, such as a step of a search.
+
+    Attributes:
+        changes: That make the scenario what it is here, by path.
+    """
+
+    id: str
+    point: str
+    point_values: dict[str, Any]
+    arm: str
+    repeat: int
+    seed: int
+    changes: dict[str, Any]
+
+    @classmethod
+    def of(cls, cell: Cell) -> "Given":
+        """Return *cell* in words."""
+        return cls(
+            id=cell.id,
+            point=cell.point,
+            point_values=dict(cell.point_values),
+            arm=cell.arm,
+            repeat=cell.repeat,
+            seed=cell.seed,
+            changes=dict(cell.scenario.changes),
+        )
+
+    def cell(self, scenario: Scenario) -> Cell:
+        """Return the cell again, of the run's *scenario*."""
+        found = cells(scenario.replace(self.changes), (self.arm,))[0]
+        return structs.replace(
+            found,
+            id=self.id,
+            point=self.point,
+            point_values=self.point_values,
+            repeat=self.repeat,
+            seed=self.seed,
+        )
 
 
 class Job(Struct, frozen=True):
@@ -25,11 +67,13 @@ class Job(Struct, frozen=True):
         capacity: Sessions/s that rates "of capacity" refer to; None: not known yet.
         calibration: ``start-mix``, ``start-solo``, ``end-mix``, ``end-solo``; empty:
             it is a cell.
+        given: The cell, if it is not in the order of the scenario.
     """
 
     cell: int = 0
     capacity: float | None = None
     calibration: str = ""
+    given: Given | None = None
 
 
 class Planner:
@@ -68,7 +112,9 @@ class Planner:
         """Return the plan of a job."""
         if job.calibration:
             return self._calibration(job.calibration)
-        return self._cell(self.order[job.cell], job.capacity)
+        given = job.given
+        cell = given.cell(self.scenario) if given else self.order[job.cell]
+        return self._cell(cell, job.capacity)
 
     def _cell(self, cell: Cell, per_s: float | None) -> CellPlan:
         """Plan a cell at the calibrated rates; before calibration at nominal ones."""

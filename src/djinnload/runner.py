@@ -21,7 +21,7 @@ from djinnload.clock import monotonic_ns
 from djinnload.crew import Crew, crewed
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
-from djinnload.jobs import Job, Planner
+from djinnload.jobs import Given, Job, Planner
 from djinnload.plan import CellPlan
 from djinnload.recorder import read_samples, write_checks, write_json
 from djinnload.result import Course, Progress, Result
@@ -165,9 +165,6 @@ class _Conductor:
             reason = "an object cannot be driven by another process"
             hint = "leave workers, pin and isolate out, or name it in [target] use"
             raise ScenarioError("target", f"{reason}; {hint}")
-        if self.apart and self.options.course is not None:
-            reason = "a search drives from one process, leave workers and pin out"
-            raise ScenarioError("$.scenario.workers", reason)
         self.first = self.planner.first
         self.root = documents.root(self.scenario, arms, self.options.accept)
 
@@ -300,7 +297,9 @@ class _Conductor:
         keeper = verify.Reservoir(cell.seed, wanted.share, wanted.at_least)
         entry["boot"] = boot.name
         entry["status"] = "failed"
-        job = Job(number, self.capacity.per_s if self.capacity else None)
+        per_s = self.capacity.per_s if self.capacity else None
+        given = Given.of(cell) if self.options.course is not None else None
+        job = Job(number, per_s, given=given)
         made = await self._run(job, directory, boot, keeper=keeper)
         self._tell(f"checking answers of {cell.id}", phase="check", cell=cell.id)
         kept = {0: keeper.kept}

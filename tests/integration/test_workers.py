@@ -8,6 +8,7 @@ import pytest
 
 import djinnload
 from command_kit import (  # tests/, by conftest.py
+    ACCEPT_NOISE,
     document,
     results,
     run_command,
@@ -316,3 +317,48 @@ def test_workers_end_when_the_run_is_killed(long):
     rows = read_samples(cell_of(run)).to_pylist()
     last = {k: max(r["done_ns"] for r in rows if r["worker"] == k) for k in (0, 1)}
     assert all(killed_ns - each <= SECOND for each in last.values())
+
+
+SEARCH = """
+verify = { share = 0, at_least = 0 }
+
+[scenario]
+name = "sought"
+warmup = "0s"
+duration = "300ms"
+grace = "1s"
+workers = 2
+
+[target]
+use = "null"
+
+[search]
+path = "population.chat.arrival.rate"
+low = "100/s"
+high = "200/s"
+looks = 1
+probes = 2
+
+[[population]]
+name = "chat"
+arrival = { process = "constant", rate = "1/s" }
+workload = { use = "echo" }
+objectives = ["p50(latency) <= 10s"]
+"""
+
+
+@pytest.mark.wallclock
+def test_workers_share_each_load_of_a_search_too(tmp_path):
+    (tmp_path / "sought.toml").write_text(SEARCH)
+    done = run_command("search", "sought.toml", *ACCEPT_NOISE, cwd=tmp_path)
+    assert done.returncode in {0, 4}, done.stderr
+    run = results(tmp_path / "results")
+    cells = document(run / "index.json")["cells"]
+    assert [cell["point"]["population.chat.arrival.rate"] for cell in cells] == [
+        "100.0/s", "200.0/s",
+    ]  # fmt: skip
+    for cell, expected in zip(cells, (30, 60), strict=True):
+        rows = read_samples(run / cell["path"]).to_pylist()
+        assert len(rows) == expected
+        assert {row["cell"] for row in rows} == {cell["id"]}
+        assert sum(row["worker"] == 1 for row in rows) == expected // 2
