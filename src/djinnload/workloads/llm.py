@@ -22,14 +22,13 @@ from djinnload.spi import (
     Reply,
     Request,
     Session,
-    Tensor,
 )
+from djinnload.workloads import generation
 
 if TYPE_CHECKING:
     import numpy as np
 
     Ids = np.ndarray[Any, np.dtype[np.int64]]
-    Logits = np.ndarray[Any, np.dtype[np.float32]]
 
 __all__ = ("Llm",)
 
@@ -37,7 +36,6 @@ _POOL_COUNT = 64
 _POOL_STEPS = 2**15  #: Bounds the memory that prepared requests take.
 _POOL_BYTES = 64 * 2**20
 _LOGITS_RANK = 3  # batch, position, vocabulary
-_NEEDS = ("logits[-1]",)
 
 
 class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,50 +99,14 @@ class Llm:
         self._lengths(hints)
 
     def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
-        """Compare the logits with a local forward over all tokens fed so far."""
-        import numpy as np
-
-        fed: Ids = request.inputs["input_ids"].numpy()
-        before: Ids | None = reference.state.get("ids")
-        ids = fed if before is None else np.concatenate([before, fed], axis=1)
-        reference.state["ids"] = ids
-        length = ids.shape[1]
-        lengths = (1, fed.shape[1], length)
-        served, reason = self._served(reply, ids.shape[0], lengths)
-        if served is None:
-            return Check(ok=False, reason=reason)
-        wanted = _last_logits(reference, request.model, ids, served.shape[1])
-        difference = float(np.abs(served - wanted).max())
-        allowed = reference.tolerance(request.model) * float(wanted.std())
-        if difference <= allowed:
-            return Check(ok=True, max_abs_diff=difference)
-        reason = f"logits differ by {difference:.3g} at most, allowed {allowed:.3g}"
-        reason += f" ({request.step}, {length} tokens in)"
-        return Check(ok=False, max_abs_diff=difference, reason=reason)
-
-    def _served(
-        self, reply: Reply, batch: int, lengths: tuple[int, ...]
-    ) -> "tuple[Logits | None, str]":
-        """Return the logits served, or None and what is wrong with them."""
-        import numpy as np
-
-        tensor = reply.outputs.get("logits")
-        if tensor is None:
-            return None, f"no output logits (there is: {', '.join(reply.outputs)})"
-        # A server may widen its 16 bits, for numpy has no bfloat16.
-        if tensor.dtype not in {self._model.dtype, "float32"}:
-            return None, f"logits are {tensor.dtype}, not {self._model.dtype}"
-        shapes = {(batch, length, self._vocabulary) for length in lengths}
-        if tensor.shape not in shapes:
-            any_of = " or ".join(map(str, sorted(shapes)))
-            return None, f"logits have shape {tensor.shape}, not {any_of}"
-        try:
-            served = to_float32(tensor)
-        except ValueError:
-            return None, f"logits are {tensor.nbytes} bytes, not {tensor.shape}"
-        if not np.isfinite(served).all():
-            return None, "logits hold NaN or infinity"
-        return served, ""
+        """See `generation.check_logits`."""
+        return generation.check_logits(
+            request,
+            reply,
+            reference,
+            model=self._model,
+            vocabulary=self._vocabulary,
+        )
 
     def _check_length(self, prompt: int, new: int) -> None:
         if prompt < 1 or new < 1 or prompt + new > self._limit:
@@ -231,26 +193,11 @@ class Llm:
     def _request(
         self, step: str, fed: "Ids", so_far: "Ids | None", *, last: bool
     ) -> Request:
-        full = None if so_far is None else {"input_ids": Tensor.of("input_ids", so_far)}
-        return Request(
+        return generation.request(
             self._options.model,
-            {"input_ids": Tensor.of("input_ids", fed)},
-            step=step,
+            step,
+            fed,
+            so_far,
             units=self._options.batch,
-            state="kv",
             last=last,
-            full=full,
-            needs=_NEEDS,
         )
-
-
-def _last_logits(
-    reference: Reference, model: str, ids: "Ids", positions: int
-) -> "Logits":
-    import numpy as np
-
-    # The output matrix is most of a small model's work; only these rows are compared.
-    keep = np.arange(ids.shape[1] - positions, ids.shape[1])
-    inputs = (Tensor.of("input_ids", ids), Tensor.of("logits_to_keep", keep))
-    outputs = reference.forward(model, {tensor.name: tensor for tensor in inputs})
-    return to_float32(outputs["logits"])[:, -positions:]
