@@ -16,7 +16,7 @@ from djinnload.clock import monotonic_ns
 from djinnload.errors import ScenarioError
 from djinnload.reading import read_json, write_json
 from djinnload.result import Result
-from djinnload.scenarios import search_range
+from djinnload.scenarios import rates, search_range
 from djinnload.scenarios.cells import Cell, cells, seed_of
 from djinnload.scenarios.load import Scenario, load
 from djinnload.scenarios.schema import Search as Asked
@@ -123,6 +123,11 @@ def _asked(scenario: Scenario) -> Asked:
     if scenario.search is None:
         reason = "is missing, a search needs path, low and high; see docs/search.md"
         raise ScenarioError("$.search", reason)
+    relative = any(rates.relative(each.arrival) for each in scenario.populations)
+    # Not a rule of scenario files: a calibrated one has plain rates in their place.
+    if scenario.search.path == search_range.LOAD and not relative:
+        reason = "no rate is of capacity, so load changes nothing"
+        raise ScenarioError("$.search.path", reason)
     return scenario.search
 
 

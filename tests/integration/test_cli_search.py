@@ -123,7 +123,7 @@ def test_an_interrupted_search_keeps_what_was_measured(tmp_path):
         (("p50(latency) <= 100ms", "p50(latncy) <= 100ms"), (), "did you mean 'latency'"),
         (('high = "200/s"', 'high = "20/s"'), (), "$.search.high: must be greater"),
         (('rate = "1/s"', 'rate = "1/s"'), ("--set", "search.path=scenario.load"),
-         "$.search.path: no rate is of capacity"),
+         "$.search.low: '20/s' is no factor"),
     ],
     ids=["two-arms", "objective", "range", "path"],
 )  # fmt: skip

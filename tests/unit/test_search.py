@@ -392,14 +392,6 @@ def test_what_is_wrong_with_a_search_is_said(given, at, reason):
     assert reason in caught.value.reason
 
 
-def test_a_load_that_changes_nothing_is_refused():
-    text = SCENARIO.replace("0.5 of capacity", "5/s").replace(
-        RATE, 'path = "scenario.load"\nlow = 1\nhigh = 2'
-    )
-    with pytest.raises(ScenarioError, match="load changes nothing"):
-        loads(text)
-
-
 def test_without_objectives_there_is_nothing_to_search_for():
     text = SCENARIO.replace('objectives = ["p95(latency) <= 10ms"]', "")
     with pytest.raises(ScenarioError, match="no population has objectives") as caught:

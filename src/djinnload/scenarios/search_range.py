@@ -8,10 +8,10 @@ from djinnload.errors import nearest
 from djinnload.scenarios import rates
 from djinnload.scenarios.schema import Document, Population, Search
 
-__all__ = ("bounds", "problems", "shown", "value", "whole")
+__all__ = ("LOAD", "bounds", "problems", "shown", "value", "whole")
 
-_LOAD = "scenario.load"
-_PLACES = f"population.NAME.arrival.rate, population.NAME.users or {_LOAD}"
+LOAD = "scenario.load"
+_PLACES = f"population.NAME.arrival.rate, population.NAME.users or {LOAD}"
 
 
 def problems(document: Document) -> Iterator[tuple[str, str]]:
@@ -43,14 +43,14 @@ def value(path: str, load: float) -> Any:
     """Return *load* as a scenario file has it at *path*."""
     if whole(path):
         return int(load)
-    return load if path == _LOAD else f"{load!r}/s"
+    return load if path == LOAD else f"{load!r}/s"
 
 
 def shown(path: str, load: float) -> str:
     """Return *load* for people: ``12.5/s``, ``8 users``, ``× 1.1``."""
     if whole(path):
         return f"{load:.0f} users"
-    return f"× {load:.4g}" if path == _LOAD else f"{load:.4g}/s"
+    return f"× {load:.4g}" if path == LOAD else f"{load:.4g}/s"
 
 
 def _number(path: str, given: object) -> float:
@@ -58,12 +58,12 @@ def _number(path: str, given: object) -> float:
         if isinstance(given, int) and given >= 1:
             return float(given)
         raise ValueError(f"{given!r} are no users, write a whole number from 1 on")
-    if path == _LOAD:
+    if path == LOAD:
         if isinstance(given, int | float) and given > 0:
             return float(given)
         raise ValueError(f"{given!r} is no factor, write a number over 0, such as 0.5")
     if rates.relative(given):
-        raise ValueError(f'{given!r} must be a plain rate; or search path = "{_LOAD}"')
+        raise ValueError(f'{given!r} must be a plain rate; or search path = "{LOAD}"')
     return float(units.parse(units.Hz, given))
 
 
@@ -87,11 +87,8 @@ def _numbers(search: Search) -> Iterator[tuple[str, str]]:
 
 def _place(document: Document, path: str) -> str:
     """Return what is wrong with the path; empty: nothing."""
-    if path == _LOAD:
-        relative = (rates.relative(each.arrival) for each in document.populations)
-        return (
-            "" if any(relative) else "no rate is of capacity, so load changes nothing"
-        )
+    if path == LOAD:
+        return ""
     first, _, rest = path.partition(".")
     name, _, key = rest.partition(".")
     if first != "population" or key not in {"users", "arrival.rate"}:
