@@ -209,27 +209,6 @@ def test_rules_that_do_not_apply_are_listed():
     assert "LATE" not in not_applicable(thinking)
 
 
-def test_one_wrong_answer_voids():
-    def one(column, rng):
-        column[:100] = True
-        column[50] = False
-        return column
-
-    (finding,) = judge_cell(cell(population(0, verified=one)))
-    assert (finding.code, finding.void, finding.value) == ("WRONG", True, 1)
-    assert "1 of 100" in finding.message
-
-
-def test_none_wrong_is_reported_with_its_bound():
-    def checked(column, rng):
-        column[:299] = True
-        return column
-
-    (finding,) = judge_cell(cell(population(0, verified=checked)))
-    assert (finding.code, finding.void) == ("verified", False)
-    assert finding.value == pytest.approx(0.01, rel=0.01)
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_queue_that_grows_is_saturated_only_where_expected(seed):
     over = population(seed, rate=260)

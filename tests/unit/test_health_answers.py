@@ -1,4 +1,4 @@
-"""NO_ANSWERS, the class that replies tell, and servers that tell of no queue."""
+"""WRONG, NO_ANSWERS, the class that replies tell, and servers that tell of no queue."""
 
 import numpy as np
 import pytest
@@ -39,6 +39,27 @@ def test_a_class_that_nobody_answered(outcome, found):
 def test_wrong_answers_are_answers():
     wrong = renamed(ended("wrong"), "batch", "closed")
     assert codes(judge_cell(cell(wrong))) == ["WRONG"]
+
+
+def test_one_wrong_answer_voids():
+    def one(column, rng):
+        column[:100] = True
+        column[50] = False
+        return column
+
+    (finding,) = judge_cell(cell(population(0, verified=one)))
+    assert (finding.code, finding.void, finding.value) == ("WRONG", True, 1)
+    assert "1 of 100" in finding.message
+
+
+def test_none_wrong_is_reported_with_its_bound():
+    def checked(column, rng):
+        column[:299] = True
+        return column
+
+    (finding,) = judge_cell(cell(population(0, verified=checked)))
+    assert (finding.code, finding.void) == ("verified", False)
+    assert finding.value == pytest.approx(0.01, rel=0.01)
 
 
 def test_one_answer_is_one():
