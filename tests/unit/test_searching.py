@@ -1,6 +1,7 @@
 """The cells that a search asks for, and searches of users and load in this process."""
 
 import json
+import shutil
 from functools import partial
 
 import anyio
@@ -10,7 +11,9 @@ from command_kit import ACCEPT_NOISE
 from djinnload.errors import ScenarioError
 from djinnload.scenarios.load import loads
 from djinnload.search import Look
+from djinnload.search_summary import fold
 from djinnload.searching import _Course, search
+from djinnload.summary import fold_run
 from djinnload.units import MS
 
 ACCEPT = [word for word in ACCEPT_NOISE if not word.startswith("-")] + ["ARRIVALS"]
@@ -111,3 +114,13 @@ def test_users_and_load_are_searched_to_their_high(
         arms = result.summary["arms"]["default"]
         rates = [point["part"]["offered_per_s"] for point in arms.values()]
         assert rates == pytest.approx(offered, rel=0.1)
+
+
+def test_a_search_that_was_killed_is_told_as_far_as_it_got(tmp_path):
+    result = anyio.run(partial(search, loads(SCENARIO), out=tmp_path, accept=ACCEPT))
+    shutil.rmtree(result.path / "cells" / "p02-4")
+    found = fold(result.path, fold_run(result.path))["search"]
+    assert [each["load"] for each in found["probes"]] == [1, 2]
+    assert (found["passing"], found["failing"]) == (2, None)
+    assert (found["end"], found["exit_code"]) == ("undecided", 4)
+    assert "ended before it was decided" in found["reason"]
