@@ -29,6 +29,8 @@ _LEGEND = (
 _KEPT_BITS = 11
 #: More than a histogram has counts.
 _BUCKET_BITS = 16
+#: Values that are bucketed at once, to fit the caches.
+_AT_ONCE = 2**17
 
 
 def new() -> HdrHistogram:
@@ -116,11 +118,16 @@ def _intervals(
 ) -> Iterator[tuple[int, str]]:
     if not len(done_ns):
         return
-    second = (np.asarray(done_ns, np.int64) - begin_ns) // SECOND
-    first = int(second.min())
-    largest = np.zeros(int(second.max()) - first + 1)
-    np.maximum.at(largest, second - first, values_ns)
-    key = ((second - first) << _BUCKET_BITS) + _buckets(values_ns)
+    first, last = (
+        (int(at) - begin_ns) // SECOND for at in (done_ns.min(), done_ns.max())
+    )
+    largest = np.zeros(last - first + 1)
+    key = np.empty(len(done_ns), np.int64)
+    for begin in range(0, len(key), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        second = (np.asarray(done_ns[part], np.int64) - begin_ns) // SECOND - first
+        np.maximum.at(largest, second, values_ns[part])
+        key[part] = (second << _BUCKET_BITS) + _buckets(values_ns[part])
     key.sort()
     starts = np.flatnonzero(np.diff(key, prepend=-1))
     counts = np.diff(np.append(starts, len(key)))

@@ -249,7 +249,8 @@ def grow(values: Array) -> Grown:
         if (count := n // larger) < ENOUGH_BLOCKS:
             break
         if sums is None:
-            sums = np.concatenate(([0.0], np.cumsum(finite)))
+            sums = np.zeros(n + 1)
+            np.cumsum(finite, out=sums[1:])
         size = larger
         # Differences of running sums: what a size costs is its number of blocks.
         means = np.diff(sums[n - count * size :: size]) / size

@@ -17,6 +17,9 @@ __all__ = ("Columns", "Labels", "Packed", "Steps", "gather", "give_back", "pack"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+#: Of glibc's mallopt: what is larger is not from the heap. Its own rule raises it to
+#: 32 MiB, and the heap never shrinks below what is still in use.
+_MMAP_THRESHOLD, _LARGE = -3, 2**20
 _CODES = (np.uint8, np.uint16, np.uint32)
 
 
@@ -245,7 +248,10 @@ def _shift(part: Packed, low: int, codes: Array) -> None:
 def give_back() -> None:
     """Return what was freed to the system, where it is glibc that would keep it.
 
-    Many small arrays become one large one: without this, both count as used.
+    Many small arrays become one large one: without this, both count as used. From now
+    on large arrays go back as soon as they are freed.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE)
+        libc.malloc_trim(0)

@@ -89,8 +89,9 @@ def pooled(repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
         made[name] = float(np.mean(seen))
         if interval := stats.repeat_interval(seen):
             made["ci95"][name] = list(interval)
-    made["miss_rate"] = _share("miss", repeats)
-    made["error_rate"] = _share("error", repeats)
+    worths = [stats.n_eff(stats.values(each, "latency")) for each in repeats]
+    made["miss_rate"] = _share("miss", repeats, worths)
+    made["error_rate"] = _share("error", repeats, worths)
     for metric in (*_TIMES, *_TIMES_OF_ALL):
         made[f"{metric}_ms"] = times([turn_times(r.turns, metric) for r in repeats])
     made["in_system"] = _in_system(repeats)
@@ -166,8 +167,12 @@ def _sessions(repeats: Sequence[PopulationSamples]) -> dict[str, int | None]:
     return {key: total(key) for key in ("started", "done", "abandoned")}
 
 
-def _share(metric: str, repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
+def _share(
+    metric: str, repeats: Sequence[PopulationSamples], worths: Sequence[float]
+) -> dict[str, Any]:
     """Return the share of turns, all repeats pooled, with Clopper-Pearson on n_eff.
+
+    *worths* is the n_eff of each repeat's latencies: hits that are all alike hide it.
 
     Never over repeats: five repeats without a miss do not prove that there is none.
     """
@@ -177,8 +182,7 @@ def _share(metric: str, repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
         return {"value": None, "ci95": None, "n": 0}
     value = float(np.concatenate(hits).mean())
     worth = sum(
-        min(stats.n_eff(hit), stats.n_eff(stats.values(each, "latency")))
-        for hit, each in zip(hits, repeats, strict=True)
+        min(stats.n_eff(hit), worth) for hit, worth in zip(hits, worths, strict=True)
     )
     return {"value": value, "ci95": list(stats.share_of(value, worth)), "n": n}
 
@@ -283,10 +287,10 @@ def _by_turn(turns: Turns, pooled: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the first turns of sessions, one by one, over all sessions."""
     made: list[dict[str, Any]] = []
     numbers, ok = turns.number, turns.ok
-    listed = np.unique(numbers)[:_TURNS_LISTED]
-    if len(listed) == 1:
+    if len(numbers) and numbers.min() == numbers.max():
         same = {key: pooled[key] for key in ("latency_ms", "ttft_ms")}
-        return [{"turn": int(listed[0]), "n": len(numbers)} | same]
+        return [{"turn": int(numbers[0]), "n": len(numbers)} | same]
+    listed = np.unique(numbers)[:_TURNS_LISTED]
     every = {metric: getattr(turns, f"{metric}_ns") for metric in ("latency", "ttft")}
     for number in listed:
         mine = numbers == number

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from djinnload import columns, grouping, hlog, objective, spread, summarize
+from djinnload import columns, grouping, hlog, objective, packing, spread, summarize
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_cell, not_applicable
@@ -168,13 +168,20 @@ def _cell_summary(evidence: CellEvidence, findings: tuple[Finding, ...]) -> Docu
         "not_applicable": not_applicable(evidence),
         "proof": proof,
         "populations": {
-            name: summarize.population(samples, plans.get(name) or {}, proof)
+            name: _population(samples, plans.get(name) or {}, proof)
             for name, samples in evidence.populations.items()
         },
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),
     }
+
+
+def _population(
+    samples: PopulationSamples, plan: Mapping[str, Any], proof: Mapping[str, Any]
+) -> Document:
+    packing.give_back()
+    return summarize.population(samples, plan, proof)
 
 
 def generator(evidence: CellEvidence) -> Document:

@@ -46,6 +46,7 @@ def test_a_percentile_that_n_does_not_support_says_so(shown):
         summary["arms"]["qos"]["all"]["chat"]["latency_ms"]["p99"] = None
 
     assert "n too small" in shown(few, width=120)
+    assert " few " in shown(few, width=80)
 
 
 def test_comparison_has_its_interval_and_a_reason_only_once(shown):

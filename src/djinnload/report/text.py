@@ -99,7 +99,7 @@ def _latencies(title: str, rows: list[tuple[str, str, Mapping[str, Any]]]) -> Ta
             number(found["n"]),
             number(found["offered_per_s"]),
             number(found["achieved_per_s"]),
-            *(percentile(latency, q) for q in ("p50", "p95", "p99")),
+            *(_short(percentile(latency, q)) for q in ("p50", "p95", "p99")),
             number((found.get("queue_ms") or {}).get("mean")),
             percent((found.get("miss_rate") or {}).get("value")),
             number(bad),
@@ -107,10 +107,15 @@ def _latencies(title: str, rows: list[tuple[str, str, Mapping[str, Any]]]) -> Ta
         last = name
     table.caption = (
         "queue: mean wait in ms, the server's word · missed: turns not ok or over the "
-        "deadline · bad: requests not ok"
+        "deadline · bad: requests not ok · few: n too small for this percentile"
     )
     table.caption_justify = "left"
     return table
+
+
+def _short(shown: str) -> str:
+    """Return what fits a column of a terminal of 80 characters."""
+    return "few" if shown == "n too small" else shown
 
 
 def _objectives(rows: list[tuple[str, str, Mapping[str, Any]]]) -> Table:
