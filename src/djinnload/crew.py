@@ -7,7 +7,7 @@ count, and what to do when one of them dies.
 
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn, cast
 
@@ -19,7 +19,7 @@ from djinnload.cell import TICK_S, Conditions, Watch
 from djinnload.clock import monotonic_ns
 from djinnload.errors import DjinnloadError, HostError, LocalProtocolError
 from djinnload.jobs import Job, Planner
-from djinnload.member import Member, started
+from djinnload.member import PATIENCE_S, Member, started
 from djinnload.messages import Count, Ended, Identity, Opened, Prepared
 from djinnload.plan import CellPlan
 from djinnload.recorder import write_json
@@ -143,7 +143,23 @@ class Crew:
                 spent[name] = spent.get(name, 0) + nbytes
         # It is no target that could be opened; types would want that.
         stand_in = cast("CallbackTarget", Elsewhere(streams=opened[0].streams))
-        yield stand_in, Proof(proof.kind, proof.evidence, spent)
+        try:
+            yield stand_in, Proof(proof.kind, proof.evidence, spent)
+        finally:
+            await self._close(boot)
+
+    async def _close(self, boot: str) -> None:
+        """Have the targets closed while their server is still there; the run is over.
+
+        One that cannot, because it is dead or hung, ends with its process.
+        """
+
+        async def one(member: Member) -> None:
+            await member.ask(messages.Close(boot), messages.Closed)
+
+        with anyio.move_on_after(PATIENCE_S, shield=True), suppress(DjinnloadError):
+            await self._tell(messages.Stop())
+            await self._each(one)
 
     async def run_cell(
         self,

@@ -16,7 +16,7 @@ from djinnload.errors import HostError, LocalProtocolError
 from djinnload.messages import Count, Failed, Identity
 from djinnload.shard import Part
 
-__all__ = ("Member", "started")
+__all__ = ("PATIENCE_S", "Member", "started")
 
 #: How long a worker may take to end after its input has.
 PATIENCE_S: Final = 3.0

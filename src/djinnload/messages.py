@@ -18,6 +18,8 @@ from djinnload.spi import Proof
 __all__ = (
     "LONGEST",
     "Begin",
+    "Close",
+    "Closed",
     "Count",
     "Ended",
     "Failed",
@@ -76,6 +78,12 @@ class Open(_Tagged, frozen=True):
     register: str
 
 
+class Close(_Tagged, frozen=True):
+    """Close the target of a boot: nothing more will be asked of it."""
+
+    boot: str
+
+
 class Prepare(_Tagged, frozen=True):
     """Open all that a job needs, and wait for `Begin`."""
 
@@ -118,6 +126,10 @@ class Opened(_Tagged, frozen=True):
     streams: bool
 
 
+class Closed(_Tagged, frozen=True):
+    """The target is closed."""
+
+
 class Prepared(_Tagged, frozen=True):
     """Everything is open."""
 
@@ -142,8 +154,8 @@ class Failed(_Tagged, frozen=True):
     fault: Fault
 
 
-Order = Setup | Open | Prepare | Begin | Stop
-Report = Identity | Opened | Prepared | Count | Ended | Failed
+Order = Setup | Open | Close | Prepare | Begin | Stop
+Report = Identity | Opened | Closed | Prepared | Count | Ended | Failed
 
 _orders: msgspec.json.Decoder[Order] = msgspec.json.Decoder(Order)
 _reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

@@ -21,7 +21,16 @@ from djinnload import boots, manifest, messages, verify
 from djinnload.cell import Conditions, Watch, drive
 from djinnload.errors import DjinnloadError, HostError, LocalProtocolError
 from djinnload.jobs import Planner
-from djinnload.messages import Begin, Identity, Open, Order, Prepare, Report, Setup
+from djinnload.messages import (
+    Begin,
+    Close,
+    Identity,
+    Open,
+    Order,
+    Prepare,
+    Report,
+    Setup,
+)
 from djinnload.recorder import write_json
 from djinnload.shard import Fault, Part
 from djinnload.spi import CallbackTarget
@@ -39,7 +48,6 @@ class Worker:
         orders: In the order in which they came, without `messages.Stop`.
         say: Sends a report; never blocks.
         stop: Set when the run is interrupted, or gone.
-        opened: Closes the targets at the end.
     """
 
     def __init__(
@@ -47,12 +55,11 @@ class Worker:
         orders: MemoryObjectReceiveStream[Order],
         say: Callable[[Report], None],
         stop: anyio.Event,
-        opened: AsyncExitStack,
     ) -> None:
         self._orders = orders
         self._say = say
         self._stop = stop
-        self._opened = opened
+        self._opened: dict[str, AsyncExitStack] = {}
         self._targets: dict[str, CallbackTarget] = {}
         self._planner: Planner
         self._part = Part()
@@ -60,23 +67,29 @@ class Worker:
 
     async def work(self) -> None:
         """Carry out one order after the other, until there are no more."""
-        async for order in self._orders:
-            try:
-                self._say(await self._obey(order))
-            except DjinnloadError as error:
-                self._say(messages.Failed(Fault.of(error)))
-            except Exception as error:  # noqa: BLE001 - the run must learn of any
-                traceback.print_exc()
-                what = f"worker {self._part.worker} failed, {type(error).__name__}"
-                fault = Fault("HostError", (f"{what}: {error}",))
-                self._say(messages.Failed(fault))
+        async with self._orders, AsyncExitStack() as left:
+            async for order in self._orders:
+                self._say(await self._answer(order, left))
 
-    async def _obey(self, order: Order) -> Report:
+    async def _answer(self, order: Order, left: AsyncExitStack) -> Report:
+        try:
+            return await self._obey(order, left)
+        except DjinnloadError as error:
+            return messages.Failed(Fault.of(error))
+        except Exception as error:  # noqa: BLE001 - the run must learn of any
+            traceback.print_exc()
+            what = f"worker {self._part.worker} failed, {type(error).__name__}"
+            return messages.Failed(Fault("HostError", (f"{what}: {error}",)))
+
+    async def _obey(self, order: Order, left: AsyncExitStack) -> Report:
         match order:
             case Setup():
                 return self._set_up(order)
             case Open():
-                return await self._open(order)
+                return await self._open(order, left)
+            case Close():
+                await self._opened.pop(order.boot).aclose()
+                return messages.Closed()
             case Prepare():
                 return await self._run(order)
             case _:
@@ -99,12 +112,15 @@ class Worker:
         )
         return self._identity
 
-    async def _open(self, order: Open) -> messages.Opened:
+    async def _open(self, order: Open, left: AsyncExitStack) -> messages.Opened:
         plan = self._planner.first[order.arm]
         models = self._planner.workshop.models
-        target, proof = await self._opened.enter_async_context(
+        # Closed when told to, else at the end.
+        opened = await left.enter_async_context(AsyncExitStack())
+        target, proof = await opened.enter_async_context(
             boots.driving(plan, models, order.address, order.register)
         )
+        self._opened[order.boot] = opened
         self._targets[order.boot] = target
         return messages.Opened(proof, bool(getattr(target, "streams", False)))
 
@@ -188,10 +204,10 @@ async def _serve(output: int) -> None:
     )
     stop = anyio.Event()
     send, receive = anyio.create_memory_object_stream[Order](16)
-    async with AsyncExitStack() as opened, anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(_listen, lines, send, stop, tasks.cancel_scope)
         worker = Worker(
-            receive, lambda report: pipe.write(messages.encode(report)), stop, opened
+            receive, lambda report: pipe.write(messages.encode(report)), stop
         )
         await worker.work()
         tasks.cancel_scope.cancel()

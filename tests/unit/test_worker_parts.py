@@ -1,20 +1,27 @@
 """What workers and the run exchange, and what is added up of it."""
 
 import json
+import os
+import sys
 from types import SimpleNamespace
 
+import anyio
 import msgspec
 import pytest
 
 from djinnload import errors, live, messages, shard
+from djinnload.clock import monotonic_ns
 from djinnload.engine import Tally
 from djinnload.jobs import Job, Planner
 from djinnload.live import Live
 from djinnload.models.replay import Kept
+from djinnload.recorder import read_samples
 from djinnload.scenarios.load import loads
 from djinnload.shard import Fault, Part, Shard
 from djinnload.spi import Evidence, Outcome, Proof, Reply, Request
+from djinnload.targets.null import Null
 from djinnload.verify import Reservoir, hand_over, handed_over
+from djinnload.worker import Worker
 
 SCENARIO = """
 [scenario]
@@ -198,3 +205,63 @@ def test_the_choice_over_all_is_the_one_that_a_reservoir_makes(share, at_least):
             one.add("chat", -1, index, index, Request("echo", {}), Reply(Outcome.OK))
     every = [("chat", -1, index) for index in range(300)]
     assert one.among(every) == {each.session for each in one.kept}
+
+
+def reports_of(monkeypatch, *orders):
+    """What a worker says to *orders*, in this process; and when its target closed."""
+    said = []
+
+    async def closes(self):
+        said.append("closed")
+
+    async def inside():
+        send, receive = anyio.create_memory_object_stream(len(orders))
+        for order in orders:
+            send.send_nowait(order)
+        send.close()
+        await Worker(receive, said.append, anyio.Event()).work()
+
+    monkeypatch.setattr(Null, "aclose", closes)
+    anyio.run(inside)
+    return said
+
+
+def setup():
+    return messages.Setup(
+        text=SCENARIO, path="", changes={"calibrate.capacity": "10/s"}, arms=["a"],
+        sys_path=sys.path, part=Part(0, 2), cores=None,
+    )  # fmt: skip
+
+
+OPEN = messages.Open("b0", "a", "", "weights")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_worker_closes_its_target_when_told_or_at_the_end(monkeypatch, told):
+    orders = [setup(), OPEN, *[messages.Close("b0")] * told]
+    identity, opened, *rest = reports_of(monkeypatch, *orders)
+    assert identity.pid == os.getpid()
+    assert opened.proof.kind == "null target in this process"
+    assert rest == (["closed", messages.Closed()] if told else ["closed"])
+
+
+def test_a_begin_that_is_past_is_an_error_and_no_silent_shift(monkeypatch, tmp_path):
+    prepare = messages.Prepare(Job(), "b0", str(tmp_path), "x", 0)
+    # The scenario warms up for a second, so all of this begin's is past.
+    begin = messages.Begin(monotonic_ns() + 500_000_000)
+    *_, failed, closed = reports_of(monkeypatch, setup(), OPEN, prepare, begin)
+    assert closed == "closed"
+    with pytest.raises(
+        errors.HostError, match=r"0 was ready .* after the agreed start"
+    ):
+        raise failed.fault.error()
+    assert read_samples(tmp_path).num_rows == 0
+
+
+def test_an_order_that_cannot_be_carried_out_is_told(monkeypatch):
+    wrong = msgspec.structs.replace(setup(), arms=["nobody"])
+    (failed,) = reports_of(monkeypatch, wrong)
+    assert failed.fault.kind == "ScenarioError"
+    assert "no arm named 'nobody'" in str(failed.fault.error())
+    _, broken = reports_of(monkeypatch, setup(), messages.Close("b7"))
+    assert "worker 0 failed, KeyError" in str(broken.fault.error())
