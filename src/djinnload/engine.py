@@ -15,7 +15,7 @@ from msgspec import Struct
 from djinnload.errors import DjinnloadError, LocalProtocolError, PluginError
 from djinnload.sample import MEASURE, WARMUP, Row
 from djinnload.schedule import Population, Schedule, Start, follower, starts
-from djinnload.session import Keeper, Session, ended
+from djinnload.session import Keeper, Session, by_due, ended
 from djinnload.spi import Call, CallbackTarget, Clock, Outcome, Reply, Request
 
 __all__ = ("Engine", "Keeper", "Tally", "start")
@@ -25,6 +25,7 @@ _OK = Outcome.OK
 _SWEEP_LIMIT = 1_000_000
 #: Stale deadlines that the heap may hold beside one for each request in flight.
 _SLACK = 1024
+_NEVER = 1 << 63
 
 
 class Tally(Struct):
@@ -78,9 +79,6 @@ def start(
     return engine
 
 
-_NEVER = 1 << 63
-
-
 class Engine:
     """A schedule being driven; made by `start`.
 
@@ -119,7 +117,7 @@ class Engine:
         self._on_end = on_end
         self._prefixes: list[str] = []
         self._starts: Iterator[Start] = iter(())
-        self._next: Start | None = None
+        self._next: tuple[Session, Request | None] | None = None
         self._live: set[Session] = set()
         self._seq = 0
         self._deadlines: list[tuple[int, int, Session]] = []
@@ -151,7 +149,7 @@ class Engine:
             return
         self._over = True
         now = self._now()
-        for session in sorted(self._live, key=_by_due):
+        for session in sorted(self._live, key=by_due):
             self._abandon(session, now)
         self._conclude()
 
@@ -159,33 +157,42 @@ class Engine:
         self._over = True
         self._live.clear()
         self._deadlines.clear()
+        if self._next is not None:
+            self._next[0].close()
         self._on_end()
 
     # Sessions
 
     def _arm_next(self) -> None:
-        """Arm one start, the next; from the schedule's due, never from now."""
-        found = self._next = next(self._starts, None)
+        """Arm one start, the next; from the schedule's due, never from now.
+
+        It is asked for its first request already: when due, that would make it late.
+        """
+        found = next(self._starts, None)
+        self._next = None if found is None else self._asked(found)
         if found is not None:
             self._at(self._begin + found.offset_ns, self._on_start)
 
     def _on_start(self) -> None:
         if not self._over and self._next is not None:
-            self._begin_session(self._next)
+            self._begin_session(*self._next)
             self._arm_next()
 
-    def _begin_session(self, found: Start) -> None:
+    def _asked(self, found: Start) -> tuple[Session, Request | None]:
         due = self._begin + found.offset_ns
         phase = WARMUP if due < self._begin else MEASURE
         plan = self._populations[found.population]
         session = Session(found, plan, due, phase, self._prefixes[found.population])
-        if phase is MEASURE:
-            self.tallies[found.population].started += 1
+        return session, session.begin(found, self._seeds[found.population])
+
+    def _begin_session(self, session: Session, request: Request | None) -> None:
+        if session.phase is MEASURE:
+            self.tallies[session.population].started += 1
         if self._keeper is not None:
-            session.kept = self._keeper.wants(plan.name, found.user, found.session)
-        request = session.begin(found, self._seeds[found.population])
+            name, user, index = session.plan.name, session.user, session.index
+            session.kept = self._keeper.wants(name, user, index)
         self._live.add(session)
-        self._go_on(session, request, due)
+        self._go_on(session, request, session.due)
 
     def _go_on(self, session: Session, request: Request | None, now: int) -> None:
         """Wait for, or send, the session's next request; or take note of its end."""
@@ -217,13 +224,13 @@ class Engine:
             due = self._begin + found.offset_ns
             # Never one after another within a call: a session may ask for nothing.
             if due <= done and session.turn >= 0:
-                self._begin_session(found)
+                self._begin_session(*self._asked(found))
             else:
                 self._at(due, partial(self._on_user, found))
 
     def _on_user(self, found: Start) -> None:
         if not self._over:
-            self._begin_session(found)
+            self._begin_session(*self._asked(found))
 
     def _close(self, session: Session, *, done: bool) -> None:
         if session.phase is MEASURE:
@@ -387,10 +394,6 @@ class Engine:
         """End the run: a plugin broke its contract."""
         self.error = self.error or error
         self.interrupt()
-
-
-def _by_due(session: Session) -> tuple[int, int, int, int]:
-    return session.due, session.population, session.user, session.index
 
 
 def _nothing() -> None:

@@ -13,7 +13,7 @@ from djinnload.schedule import Population, Start
 from djinnload.spi import Outcome, Reply, Request
 from djinnload.spi import Session as Described
 
-__all__ = ("Keeper", "Session", "ended")
+__all__ = ("Keeper", "Session", "by_due", "ended")
 
 
 class Keeper(Protocol):
@@ -231,6 +231,11 @@ def _contradiction(request: Any, turn: int) -> str | None:
     if not request.units > 0:
         return f"a request with units {request.units!r}, which must be above 0"
     return None
+
+
+def by_due(session: Session) -> tuple[int, int, int, int]:
+    """Return what sessions are ordered by: their due, then who they are of."""
+    return session.due, session.population, session.user, session.index
 
 
 def ended(outcome: Outcome, known: Reply | None) -> Reply:

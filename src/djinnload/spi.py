@@ -285,7 +285,8 @@ class Workload(Protocol):
     def session(self, session: Session) -> Generator[Request, Reply, None]:
         """Yield requests, be sent their replies, return to end; fast, no clock, no I/O.
 
-        A reply that is not ok is sent in too; return to give up.
+        A reply that is not ok is sent in too; return to give up. The first request may
+        be asked for before the session is due, up to the start before.
         """
         ...
 

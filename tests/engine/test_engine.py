@@ -439,3 +439,25 @@ def test_sessions_that_ask_for_nothing_follow_each_other_without_nesting():
         (k * 5000, k * 5 * MS, k * 5 * MS) for k in range(4)
     ]
     assert found.engine.tallies[0].started == 15_001
+
+
+def test_a_session_is_asked_before_it_is_due_and_counts_only_when_it_is():
+    """The first request is ready when due; a session never due leaves nothing."""
+    asked, closed = [], []
+
+    def session(described):
+        asked.append(described.index)
+        try:
+            yield ask()
+        finally:
+            closed.append(described.index)
+
+    def during(clock, running):
+        assert asked == [0]
+        clock.at(150 * MS, running.interrupt)
+
+    found = run(session, rate=10, script=7 * MS, during=during)
+    assert column(found, "session", "due_ns") == [(0, 0), (1, 100 * MS)]
+    assert asked == closed == [0, 1, 2]
+    assert found.engine.tallies[0].started == found.engine.tallies[0].done == 2
+    assert found.engine.tallies[0].abandoned == 0
