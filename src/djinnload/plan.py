@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload import objective, registry
 from djinnload.errors import PluginError, ScenarioError
@@ -170,7 +170,10 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         paces={part.name: part.pace() for part in parts},
         objectives={part.name: part.objectives() for part in parts},
         files={part.name: part.files for part in parts},
-        recipes={part.name: part.built.recipe for part in parts},
+        recipes={
+            part.name: structs.replace(part.built.recipe, device=scenario.verify.device)
+            for part in parts
+        },
         target=target,
         target_options=registry.options(
             target, scenario.target.options, "$.target.options"

@@ -15,6 +15,7 @@ import pytest
 from djinnload.errors import HostError, PluginError
 from djinnload.models import build, catalog
 from djinnload.models.assets import ModelAssets
+from djinnload.models.reference import LocalReference
 from djinnload.spi import Outcome, Reply, Session, Tensor
 from djinnload.units import Size
 from djinnload.verify import Checker, Reservoir, WorkloadRecipe, check
@@ -258,3 +259,13 @@ def test_a_local_fault_does_not_widen_the_tolerance(monkeypatch):
 def test_recipe_of_options():
     options = Echo.Options(payload=Size(5), shape=(5,))
     assert WorkloadRecipe.of("m:C", options, 1).options["payload"] == 5
+
+
+def test_a_device_that_is_not_there_is_named():
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    assets = ModelAssets(1)
+    assets.model("gpt2-tiny")
+    with pytest.raises(HostError, match=r"verify = \{ device"):
+        LocalReference(assets.used, "cuda").tolerance("gpt2-tiny")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from djinnload.errors import HostError
 from djinnload.models import build
 from djinnload.models.tolerance import tolerance
 from djinnload.spi import Model, Tensor
@@ -23,11 +24,13 @@ class LocalReference:
 
     Args:
         models: That the workload asked for, by name.
+        device: Where it runs: ``cpu``, on one thread, or ``cuda`` …
     """
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
+    def __init__(self, models: Mapping[str, Model], device: str = "cpu") -> None:
         self.state: dict[str, Any] = {}
         self._models = models
+        self._device = device
 
     def forward(self, model: str, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run *inputs* through the local copy of *model*, nothing cached.
@@ -45,9 +48,9 @@ class LocalReference:
         """
         import torch
 
-        module, _ = _ready(_key(self._models[model]))
-        dtype = next(module.parameters()).dtype
-        given = {name: _to_torch(tensor, dtype) for name, tensor in inputs.items()}
+        module, _ = _ready(_key(self._models[model]), self._device)
+        weight = next(module.parameters())
+        given = {name: _to_torch(tensor, weight) for name, tensor in inputs.items()}
         taken = build.arguments(module)
         if "logits_to_keep" not in taken:
             given.pop("logits_to_keep", None)
@@ -55,7 +58,7 @@ class LocalReference:
         with torch.inference_mode():
             found = module(**given, **uncached)
         return {
-            name: Tensor.of(name, value.float().numpy())
+            name: Tensor.of(name, value.float().cpu().numpy())
             for name, value in found.items()
             if isinstance(value, torch.Tensor)
         }
@@ -66,7 +69,7 @@ class LocalReference:
         Raises:
             KeyError: The workload asked for no such model.
         """
-        return _ready(_key(self._models[model]))[1]
+        return _ready(_key(self._models[model]), self._device)[1]
 
 
 def _key(model: Model) -> bytes:
@@ -74,19 +77,24 @@ def _key(model: Model) -> bytes:
 
 
 @lru_cache(maxsize=_MODELS)
-def _ready(key: bytes) -> "tuple[torch.nn.Module, float]":
+def _ready(key: bytes, device: str) -> "tuple[torch.nn.Module, float]":
     import torch
 
     torch.set_num_threads(1)  # the other cores are the server's
     model = msgspec.json.decode(key, type=Model)
-    module = build.build(model)
+    if device != "cpu" and not torch.cuda.is_available():
+        reason = 'torch sees none here; use verify = { device = "cpu" }'
+        raise HostError(f"answers cannot be checked on {device}: {reason}")
+    module = build.build(model).to(device)
     return module, tolerance(model, module)
 
 
-def _to_torch(tensor: Tensor, floating: "torch.dtype") -> "torch.Tensor":
+def _to_torch(tensor: Tensor, like: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     dtype: torch.dtype = getattr(torch, tensor.dtype)
     flat = torch.frombuffer(bytearray(tensor.data), dtype=dtype)
     value = flat.reshape(tensor.shape)
-    return value.to(floating) if value.is_floating_point() else value
+    if value.is_floating_point():
+        value = value.to(like.dtype)
+    return value.to(like.device)

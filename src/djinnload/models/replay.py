@@ -106,11 +106,13 @@ class WorkloadRecipe(Struct, frozen=True):
         entry: ``module:Class``.
         options: Plain values; quantities as numbers or as text with a unit.
         seed: Of its assets.
+        device: Where the local copies of models run.
     """
 
     entry: str
     options: Mapping[str, Any]
     seed: int
+    device: str = "cpu"
 
     @classmethod
     def of(cls, entry: str, options: Struct, seed: int) -> "WorkloadRecipe":
@@ -214,7 +216,7 @@ def _warm_one(recipe: WorkloadRecipe) -> None:
     workload, assets = _built(msgspec.json.encode(recipe))
     if not hasattr(workload, "verify"):
         return
-    reference = LocalReference(assets.used)
+    reference = LocalReference(assets.used, recipe.device)
     try:
         for name in assets.used:
             if name != ECHO.name:
@@ -232,7 +234,8 @@ def _rows(
         recipe = recipes[each.population]
         workload, assets = _built(msgspec.json.encode(recipe))
         if each.session != session:
-            session, reference = each.session, LocalReference(assets.used)
+            session = each.session
+            reference = LocalReference(assets.used, recipe.device)
         hashed = _output_hash(each.outputs)
         if not each.verify or not hasattr(workload, "verify"):
             yield CheckRow(each.seq, hashed, None, None, "")

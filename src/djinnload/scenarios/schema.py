@@ -297,10 +297,13 @@ class Verify(Config, frozen=True, kw_only=True):
     Attributes:
         share: Of the sessions of each population.
         at_least: Sessions of each population.
+        device: Where the local copy runs that answers are held against; not the CPU
+            where a model is too large to wait for there.
     """
 
     share: Share = Share(0.01)
     at_least: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
+    device: Text = "cpu"
 
 
 class Document(Config, frozen=True, kw_only=True):
