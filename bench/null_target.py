@@ -50,9 +50,7 @@ def main() -> None:
 def _measure(folder: Path, options: list, seconds: float) -> dict:
     argv = peers.python("generator.py", "null", folder, "--seconds", seconds, *options)
     with peers.Client(argv) as client:
-        code, said = client.wait(300), client.said()
-    assert code == 0, said
-    cell = next(Path(said.strip().splitlines()[-1]).glob("cells/*/*/r00"))
+        cell = peers.cell_of(client, 300)
     probes = read_probes(cell)
     used = probes.filter(pc.equal(probes["name"].cast("string"), "cpu_ns"))
     at, cpu = used["t_ns"].to_numpy(), used["value"].to_numpy()

@@ -105,15 +105,10 @@ def _measure(name: str, folder: Path, due: np.ndarray, rate: float) -> dict | No
     with make(stamps=len(due)) as server:
         argv = _argv(name, server.port, folder, due, rate)
         with peers.Client(argv) as client:
-            try:
-                used = peers.window(
-                    server, client, settle=0.1 * seconds, seconds=0.7 * seconds
-                )
-                code = client.wait(60 + seconds)
-            finally:
-                said = client.said()
-        assert code in (0, 1), f"{name} ended with {code}: {said}"
-        sent = _own_stamps(name, folder, said)
+            used = peers.window(
+                server, client, settle=0.1 * seconds, seconds=0.7 * seconds
+            )
+            sent = _own_stamps(name, folder, client, seconds)
         return {
             **_lateness(*sent, len(due)),
             **_grid(server.stamps(), rate, len(due)),
@@ -148,13 +143,14 @@ def _argv(name: str, port: int, folder: Path, due: np.ndarray, rate: float, **mo
     return peers.python("generator.py", "frame", folder / "out", *options)
 
 
-def _own_stamps(name: str, folder: Path, said: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return due and sent, ns; sent is missing where nothing was."""
+def _own_stamps(name: str, folder: Path, client, seconds: float):
+    """Return due and sent of a client that ends, ns; NaN where nothing was sent."""
     if name in (C, SLEEP):
+        code = client.wait(60 + seconds)
+        assert code == 0, f"{name} ended with {code}: {client.said()}"
         rows = np.frombuffer((folder / "rows").read_bytes(), np.int64).reshape(-1, 2)
         return rows[:, 0], rows[:, 1].astype(float)
-    cell = next(Path(said.strip().splitlines()[-1]).glob("cells/*/*/r00"))
-    table = read_samples(cell)
+    table = read_samples(peers.cell_of(client, 60 + seconds))
     due = table["due_ns"].to_numpy()
     order = np.argsort(due, kind="stable")
     return due[order], table["sent_ns"].to_numpy()[order].astype(float)
@@ -238,10 +234,7 @@ def _gap(name: str, folder: Path, rate: float, seconds: float, seed: int) -> dic
     with make(stamps=2 * n) as server:
         argv = _argv(name, server.port, folder, due, rate, process="poisson", seed=seed)
         with peers.Client(argv) as client:
-            code = client.wait(60 + seconds)
-            said = client.said()
-        assert code in (0, 1), f"{name} ended with {code}: {said}"
-        planned, sent = _own_stamps(name, folder, said)
+            planned, sent = _own_stamps(name, folder, client, seconds)
         known = sent[~np.isnan(sent)]
         distances = [_ks(times, rate) for times in (planned, known, server.stamps())]
     late = float(np.quantile((sent - planned) / 1000, 0.99, method="inverted_cdf"))

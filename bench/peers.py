@@ -172,6 +172,14 @@ def aiperf(port: int, folder: Path, rate: float, seconds: float):
     return argv, {}
 
 
+def cell_of(client: Client, seconds: float) -> Path:
+    """Return the cell that a djinnload client (generator.py) leaves, once it has ended."""
+    code, said = client.wait(seconds), client.said()
+    if code != 0:
+        raise RuntimeError(f"djinnload ended with {code}: {said[-2000:]}")
+    return next(Path(said.strip().splitlines()[-1]).glob("cells/*/*/r00"))
+
+
 def there(argv) -> bool:
     """Return whether the program is installed; say how if it is not."""
     if shutil.which(str(argv[0])):
@@ -191,7 +199,8 @@ def window(server, client, *, settle: float, seconds: float) -> dict:
     The server's own count and the kernel's CPU times are read at the same two instants:
     nothing is believed that a client says of itself.
     """
-    if not server.wait(server.count + 50, 30):
+    # AIPerf starts a dozen processes before it sends anything.
+    if not server.wait(server.count + 50, 120):
         text = client.said()[-500:]
         raise RuntimeError(f"no requests came from {client.process.args}: {text}")
     time.sleep(settle)

@@ -144,10 +144,8 @@ def _synthetic(folder: Path, count: int) -> Path:
     with peers.Client(
         peers.python("generator.py", "null", folder / "out", *options)
     ) as client:
-        code, said = client.wait(60), client.said()
-    assert code == 0, said
-    run = Path(said.strip().splitlines()[-1])
-    cell = next(run.glob("cells/*/*/r00"))
+        cell = peers.cell_of(client, 60)
+    run = cell.parents[3]
     seconds = count / RATE
     begin = _stretch(cell, count, seconds)
     _write_samples(cell, count, begin)

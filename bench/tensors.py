@@ -103,10 +103,7 @@ def _ours(folder: Path, variant: str, size: int, reply: bytes, seconds: float) -
             "30s",
         ]
         with peers.Client(argv) as client:
-            code, said = client.wait(120), client.said()
-    assert code in (0, 1), said
-    cell = next(Path(said.strip().splitlines()[-1]).glob("cells/*/*/r00"))
-    table = read_samples(cell)
+            table = read_samples(peers.cell_of(client, 120))
     assert set(table["outcome"].to_pylist()) == {"ok"}, table["error"].to_pylist()[:3]
     service = table["done_ns"].to_numpy() - table["sent_ns"].to_numpy()
     # The first ones find cold memory and small windows; the bare loop's are left out too.
