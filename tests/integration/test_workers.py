@@ -114,6 +114,51 @@ def test_a_closed_user_stays_with_one_worker(shared):
     assert {worker for each in workers.values() for worker in each} == {0, 1, 2}
 
 
+CROWD = """
+verify = { share = 0, at_least = 0 }
+
+[scenario]
+name = "crowd"
+warmup = "100ms"
+duration = "600ms"
+grace = "2s"
+
+[target]
+use = "null"
+
+[[population]]
+name = "return"
+arrival = { process = "poisson", rate = "80/s" }
+return_probability = "60%"
+think = { distribution = "constant", mean = "20ms" }
+workload = { use = "echo" }
+
+[[population]]
+name = "ramp"
+users = { start = 1, end = 9, over = "500ms" }
+think = { distribution = "constant", mean = "20ms" }
+workload = { use = "echo" }
+"""
+
+
+def test_users_who_come_and_come_back_do_so_in_one_worker_when_they_would(tmp_path):
+    firsts = []
+    for workers in (1, 3):
+        found = djinnload.run_sync(loads(CROWD), out=tmp_path / "out", workers=workers)
+        cell = cell_of(found.path)
+        begin = document(cell / "manifest.json")["window"]["begin_ns"]
+        users, first = {}, {}
+        for row in read_samples(cell).to_pylist():
+            user = row["population"], row["user"]
+            users.setdefault(user, set()).add(row["worker"])
+            due = row["due_ns"] - begin
+            first[user] = min(due, first.get(user, due))
+        assert all(len(each) == 1 for each in users.values())
+        firsts.append(first)
+    assert firsts[0] == firsts[1]
+    assert len(firsts[0]) >= 30
+
+
 def test_the_manifest_adds_the_workers_up(alone, shared):
     _, one, _ = alone
     cell, three, rows = shared
