@@ -3,13 +3,18 @@
 Seeded ones, a file, a folder, or the photographs in the package scikit-image.
 """
 
+import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from djinnload.errors import HostError, ScenarioError
+import msgspec
+from msgspec import Struct
+
+from djinnload.errors import DjinnloadError, HostError, ScenarioError
 from djinnload.models import checkpoint, families
 from djinnload.spi import Model
 
@@ -75,15 +80,20 @@ def photographs(source: str) -> "list[Array]":
 def pixels(model: Model, images: "Sequence[Array]") -> "Array":
     """Return ``pixel_values`` [images, channels, height, width] of float32.
 
+    By a child process: transformers brings torch with it, which has no place in the
+    process that makes the load.
+
     Raises:
         ScenarioError: The checkpoint's processor makes another size than its model has.
         HostError: transformers is not installed, or has no such processor.
     """
     import numpy as np
 
-    processor = _processor(model)
-    made = processor(images=list(images), return_tensors="np")["pixel_values"]
-    values: Array = np.asarray(made, dtype=np.float32)
+    # Who has torch already has nothing to keep out: the process that checks answers.
+    made = _made(model, images) if "torch" in sys.modules else _asked(model, images)
+    if made.wrong:
+        raise HostError(made.wrong)
+    values = np.frombuffer(made.data, np.float32).reshape(made.shape)
     inputs = families.family(model.architecture).inputs
     port = next(each for each in inputs if each.name == "pixel_values")
     wanted = families.shape(port, model.config, batch=len(images), length=1)
@@ -91,6 +101,49 @@ def pixels(model: Model, images: "Sequence[Array]") -> "Array":
         reason = f"its image processor makes {values.shape}, the model takes {wanted}"
         raise ScenarioError("model", reason)
     return values
+
+
+class _Made(Struct):
+    shape: tuple[int, ...] = ()
+    data: bytes = b""
+    wrong: str = ""
+
+
+def _asked(model: Model, images: "Sequence[Array]") -> _Made:
+    plain = [(each.shape, each.tobytes()) for each in images]
+    child = subprocess.run(
+        [sys.executable, "-m", "djinnload.models.images"],
+        input=msgspec.msgpack.encode((model, plain)),
+        capture_output=True,
+        check=False,
+    )
+    if child.returncode:
+        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return _Made(wrong=f"cannot make images ready: {' '.join(last)}")
+    return msgspec.msgpack.decode(child.stdout, type=_Made)
+
+
+def _made(model: Model, images: "Sequence[Array]") -> _Made:
+    import numpy as np
+
+    try:
+        processor = _processor(model)
+        found = processor(images=list(images), return_tensors="np")["pixel_values"]
+    except DjinnloadError as error:
+        return _Made(wrong=str(error))
+    values = np.ascontiguousarray(found, dtype=np.float32)
+    return _Made(values.shape, values.tobytes())
+
+
+def main() -> None:
+    """Be the child: a model and images in, pixels out."""
+    import numpy as np
+
+    model, plain = msgspec.msgpack.decode(
+        sys.stdin.buffer.read(), type=tuple[Model, list[tuple[tuple[int, ...], bytes]]]
+    )
+    images = [np.frombuffer(data, np.uint8).reshape(shape) for shape, data in plain]
+    sys.stdout.buffer.write(msgspec.msgpack.encode(_made(model, images)))
 
 
 def _paths(source: str) -> list[Path]:
@@ -142,3 +195,7 @@ def _sizes(model: Model, name: str) -> dict[str, Any]:
     if name == "CLIPImageProcessor":
         return {"size": {"shortest_edge": side}, "crop_size": square}
     return {"size": square}
+
+
+if __name__ == "__main__":
+    main()
