@@ -9,7 +9,9 @@ all that need be in memory. numpy only, but for the shapes (``build.shapes``).
 import hashlib
 import math
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -145,7 +147,7 @@ def _make(model: Model, path: Path) -> None:
     shapes = build.shapes(model.architecture, model.config)
     made: Iterator[Tensor]
     if model.source == "random":
-        made = (initial.seeded(model, name, shapes[name]) for name in sorted(shapes))
+        made = _drawn(model, shapes)
     else:
         made = checkpoint.tensors(model, shapes)
     part = path.with_suffix(".part")
@@ -154,6 +156,22 @@ def _make(model: Model, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _drawn(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Tensor]:
+    """Yield the seeded tensors in order; numpy draws without the GIL, so on all cores.
+
+    A core's next tensor waits for its turn: memory is a few tensors', not the model's.
+    """
+    cores = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cores) as pool:
+        drawn: deque[Future[Tensor]] = deque()
+        for name in sorted(shapes):
+            drawn.append(pool.submit(initial.seeded, model, name, shapes[name]))
+            if len(drawn) > cores:
+                yield drawn.popleft().result()
+        while drawn:
+            yield drawn.popleft().result()
 
 
 def _write(
