@@ -382,7 +382,7 @@ class Engine:
             if request is None or not overdue:
                 return
             session.take(request, self._end)
-            session.ready = session.sent = None
+            session.ready = None
             reply, seq = Reply(Outcome.CANCELLED), self._number()
         session.refuse("never stops yielding requests that are overdue")
 

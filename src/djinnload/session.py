@@ -137,6 +137,7 @@ class Session:
         self.request = request
         self.request_due = due
         self.ready = max(previous, due)
+        self.sent = None
         if request.turn > self.turn:
             self.turn = request.turn
             self.turn_phase = COOLDOWN if due >= end_ns else self.phase

@@ -160,6 +160,23 @@ def test_every_due_request_has_one_row(  # noqa: C901, PLR0917
         assert tally.started == tally.done + tally.abandoned
 
 
+def test_what_is_cancelled_on_its_due_was_not_sent():
+    """Found by the test above: it had the time at which the one before was sent."""
+
+    def twice(_):
+        _ = yield Request("m", {})
+        _ = yield Request("m", {}, due_offset_ns=2 * MS)
+
+    found = simulate(
+        (population(session=twice),),
+        testing.open_loop(testing.constant(1), duration_ns=200 * MS),
+        lambda clock: ScriptedTarget(clock, MS),
+        during=lambda clock, engine: clock.at(2 * MS, engine.interrupt),
+    )
+    rows = [(row["sent_ns"], row["outcome"]) for row in found.rows]
+    assert rows == [(0, Outcome.OK), (None, Outcome.CANCELLED)]
+
+
 def found_end(ends):
     return len(ends) + 1
 
