@@ -100,6 +100,46 @@ def test_over_the_wire_and_verified(how):
     run(main)
 
 
+@pytest.mark.parametrize("model", ["llama-tiny", "gpt-j-tiny"])
+def test_language_models_decode_on_their_cache(model):
+    """Over the wire; a step at a wrong position, and other weights, are caught."""
+    given = {"model": model, "prompt_tokens": 6, "new_tokens": 4}
+    workload, assets, _ = built("llm", given)
+    _, others, _ = built("llm", given, seed=SEED + 1)
+
+    async def answers(address, target):
+        generator = workload.session(Session(Random(0)))
+        found, reply = [], None
+        while True:
+            try:
+                request = generator.send(reply)
+            except StopIteration:
+                return found
+            reply = await submitted(target, call(request, 0))
+            assert reply.outcome is Outcome.OK, reply.error
+            found.append((request, reply))
+
+    def judged(pairs):
+        reference = LocalReference(assets.used)
+        return [workload.verify(q, r, reference).ok for q, r in pairs]
+
+    async def main():
+        async with serving(SETTINGS, Executor(SETTINGS)) as address:
+            target, _ = await opened(address, *assets.used.values(), register="id")
+            right = await answers(address, target)
+            assert judged(right) == [True] * 4
+            replies = [reply for _, reply in right]
+            late = [
+                *zip((q for q, _ in right), [*replies[1:], replies[0]], strict=True)
+            ]
+            assert judged(late) == [False] * 4
+            await target.aclose()
+            wrong, _ = await opened(address, *others.used.values(), register="id")
+            assert judged(await answers(address, wrong)) == [False] * 4
+
+    run(main)
+
+
 class Served:
     """Answers as a server would, from a model that may be another one."""
 
