@@ -94,8 +94,8 @@ def _hit(evidence: "CellEvidence", spans: Collection[tuple[float, float]]) -> st
     for samples in evidence.populations.values():
         r = samples.requests
         hit = np.zeros(len(r.due_ns), bool)
-        for a, b in spans:
-            for at in (r.ready_ns, r.done_ns):
+        for at in (r.ready_ns, r.done_ns):
+            for a, b in spans:
                 hit |= (at >= a) & (at <= b)
         names += [
             f"{samples.name} user {r.user[i]} session {r.session[i]} turn {r.turn[i]} "
