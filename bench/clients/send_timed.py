@@ -21,5 +21,8 @@ while (now := time.monotonic()) < end:
     link.sendall(message)
     got = 0
     while got < len(message):
-        got += len(link.recv(len(message) - got))
+        data = link.recv(len(message) - got)
+        if not data:
+            sys.exit("the server closed the connection")
+        got += len(data)
     print(time.monotonic_ns() - began)
