@@ -81,6 +81,12 @@ def test_assets_remember():
         assets.model("gpt2-tiny")
 
 
+def test_a_checkpoint_without_weights_is_refused_at_once(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(ScenarioError, match=r"no \*.safetensors in"):
+        ModelAssets(1).model(str(tmp_path))
+
+
 def test_heavy_packages_are_not_imported():
     code = (
         "import sys\n"

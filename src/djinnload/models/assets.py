@@ -33,8 +33,8 @@ class ModelAssets:
         if name == ECHO.name:
             return self.used.setdefault(name, ECHO)
         made = catalog.find(name, seed=self.seed, dtype=dtype)
-        if made.source.startswith(checkpoint.PACKAGE):
-            checkpoint.folder(made.source)
+        if made.source.startswith((checkpoint.PACKAGE, "/")):
+            checkpoint.stamp(made.source)  # there are weights, before a run wants them
         known = self.used.setdefault(name, made)
         if known.dtype != dtype:
             reason = f"{name} is wanted as {known.dtype} and as {dtype}, choose one"
