@@ -123,6 +123,9 @@ def _asked(scenario: Scenario) -> Asked:
     if scenario.search is None:
         reason = "is missing, a search needs path, low and high; see docs/search.md"
         raise ScenarioError("$.search", reason)
+    if scenario.sweeps:
+        reason = "a search drives one load after the other itself, leave sweeps out"
+        raise ScenarioError("$.sweep", reason)
     relative = any(rates.relative(each.arrival) for each in scenario.populations)
     # Not a rule of scenario files: a calibrated one has plain rates in their place.
     if scenario.search.path == search_range.LOAD and not relative:

@@ -271,6 +271,8 @@ def structs():
         schema.Target,
         schema.Server,
         schema.Population,
+        schema.Sweep,
+        schema.NamedPoint,
         schema.Arm,
         schema.Comparison,
         schema.Verify,

@@ -42,7 +42,7 @@ RT, CLOSED, FCFS = "$.population[0] (rt)", "$.population[1] (closed)", "$.arm[1]
 WRONG = [
     # Unknown keys, with the nearest one.
     ({"scenrio": {}}, "$.scenrio", "did you mean 'scenario'?"),
-    ({"sweep": []}, "$.sweep", "unknown key"),
+    ({"swep": []}, "$.swep", "unknown key, did you mean 'sweep'?"),
     ({"scenario.repeat": 5}, "$.scenario.repeat", "did you mean 'repeats'?"),
     ({"calibrate.user": 5}, "$.calibrate.user", "did you mean 'users'?"),
     ({"target.adress": "a:1"}, "$.target.adress", "did you mean 'address'?"),

@@ -7,15 +7,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from djinnload.errors import UnknownName
+from djinnload.errors import ScenarioError, UnknownName
+from djinnload.scenarios import variants
 from djinnload.scenarios.load import Scenario
+from djinnload.scenarios.points import POINT, Point, points, skips
 from djinnload.scenarios.schema import Arm
 
-__all__ = ("DEFAULT_ARM", "POINT", "Cell", "cells", "seed_of")
+__all__ = ("DEFAULT_ARM", "POINT", "Cell", "cells", "seed_of", "skipped")
 
-#: The one point of a scenario without sweeps, and the one arm of one without arms.
-POINT = "all"
-DEFAULT_ARM = "default"
+#: The one arm of a scenario without arms.
+DEFAULT_ARM = variants.DEFAULT.name
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -25,8 +26,9 @@ class Cell(Struct, frozen=True, kw_only=True):
         id: ``<point>/<arm>/r<NN>``; its directory below ``cells/``.
         point_values: What the point sets, by path.
         judged: Whether its objectives decide the exit code.
-        scenario: As the arm runs it.
-        seed: Of the schedule; the same in every arm, another in every repeat.
+        scenario: As the arm runs it at the point.
+        seed: Of the schedule; the same in every arm, another at every point and in
+            every repeat.
     """
 
     id: str
@@ -38,14 +40,20 @@ class Cell(Struct, frozen=True, kw_only=True):
     seed: int
     point_values: Mapping[str, Any] = {}
 
+    @property
+    def variant(self) -> str:
+        """``<point>/<arm>``: what its repeats have in common."""
+        return f"{self.point}/{self.arm}"
+
 
 def cells(scenario: Scenario, arms: Sequence[str] | None = None) -> tuple[Cell, ...]:
     """Return the cells in the order in which they run.
 
-    ``interleaved``: every arm once, then every arm again; the order of the arms is
-    turned round each time (qos fcfs, fcfs qos, …), so that a steady drift of the host
-    weighs on all arms alike. ``given``: all repeats of the first arm, then of the next.
-    ``shuffled``: in an order that the seed decides.
+    A round is every arm at every point once: the arms of a point next to each other.
+    ``interleaved``: round after round, the order turned round each time (qos fcfs, fcfs
+    qos, …), so that a steady drift of the host weighs on all alike. ``given``: all
+    repeats of the first arm at the first point, then of the next arm; then the next
+    point. ``shuffled``: in an order that the seed decides.
 
     Args:
         scenario: Of the file.
@@ -53,26 +61,41 @@ def cells(scenario: Scenario, arms: Sequence[str] | None = None) -> tuple[Cell, 
 
     Raises:
         UnknownName: No arm of that name.
-        ScenarioError: A change kept from `Scenario.replace` does not fit an arm.
+        ScenarioError: A change kept from `Scenario.replace` does not fit an arm; or the
+            arms skip everything.
     """
-    chosen = _chosen(scenario, arms or ())
-    repeats = range(scenario.scenario.repeats)
-    under = {arm.name: scenario.under(arm) for arm in chosen}
-    made = [
-        [_cell(arm, under[arm.name], scenario.scenario.seed, r) for arm in chosen]
-        for r in repeats
-    ]
+    made = _rounds(scenario, arms, skipped=False)
+    if not made[0]:
+        raise ScenarioError("$.arm", "skip leaves no point of a sweep to be measured")
     return tuple(_ordered(made, scenario))
 
 
-def seed_of(seed: int, repeat: int) -> int:
-    """Return the seed of a repeat, from 0 to 2**63 − 1."""
-    digest = hashlib.sha256(f"{seed}/repeat/{repeat}".encode()).digest()
+def skipped(scenario: Scenario, arms: Sequence[str] | None = None) -> tuple[Cell, ...]:
+    """Return the cells that arms skip, which are shown and never measured.
+
+    Args:
+        scenario: As of `cells`.
+        arms: As of `cells`.
+
+    Raises:
+        UnknownName: No arm of that name.
+    """
+    made = _rounds(scenario, arms, skipped=True)
+    return tuple(cell for each in made for cell in each)
+
+
+def seed_of(seed: int, repeat: int, point: str = POINT) -> int:
+    """Return the seed of a repeat at a point, from 0 to 2**63 − 1.
+
+    It follows from the point's name: to add a level changes no other.
+    """
+    at = "" if point == POINT else f"/point/{point}"
+    digest = hashlib.sha256(f"{seed}{at}/repeat/{repeat}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def _chosen(scenario: Scenario, names: Iterable[str]) -> list[Arm]:
-    arms = scenario.arms or (Arm(name=DEFAULT_ARM),)
+    arms = scenario.arms or (variants.DEFAULT,)
     wanted = set(names)
     known = [arm.name for arm in arms]
     for name in sorted(wanted.difference(known)):
@@ -80,15 +103,34 @@ def _chosen(scenario: Scenario, names: Iterable[str]) -> list[Arm]:
     return [arm for arm in arms if not wanted or arm.name in wanted]
 
 
-def _cell(arm: Arm, scenario: Scenario, seed: int, repeat: int) -> Cell:
+def _rounds(
+    scenario: Scenario, arms: Sequence[str] | None, *, skipped: bool
+) -> list[list[Cell]]:
+    """Return one list a repeat, of the cells that are measured, or else skipped."""
+    chosen = _chosen(scenario, arms or ())
+    # A point that is not measured need not even be possible.
+    under = [
+        (point, arm, scenario if skipped else scenario.under(arm, point))
+        for point in points(scenario.sweeps)
+        for arm in chosen
+        if skips(arm, point) is skipped
+    ]
+    return [
+        [_cell(*each, scenario.scenario.seed, r) for each in under]
+        for r in range(scenario.scenario.repeats)
+    ]
+
+
+def _cell(point: Point, arm: Arm, scenario: Scenario, seed: int, repeat: int) -> Cell:
     return Cell(
-        id=f"{POINT}/{arm.name}/r{repeat:02d}",
-        point=POINT,
+        id=f"{point.name}/{arm.name}/r{repeat:02d}",
+        point=point.name,
         arm=arm.name,
         repeat=repeat,
         judged=arm.judged,
         scenario=scenario,
-        seed=seed_of(seed, repeat),
+        seed=seed_of(seed, repeat, point.name),
+        point_values=point.values,
     )
 
 
@@ -96,7 +138,7 @@ def _ordered(rounds: list[list[Cell]], scenario: Scenario) -> list[Cell]:
     """Return the cells of *rounds*, one round a repeat, in the scenario's order."""
     order = scenario.scenario.order
     if order == "given":
-        return [cell for arm in zip(*rounds, strict=True) for cell in arm]
+        return [cell for variant in zip(*rounds, strict=True) for cell in variant]
     if order == "interleaved":
         turned = (each[::-1] if i % 2 else each for i, each in enumerate(rounds))
         return [cell for each in turned for cell in each]

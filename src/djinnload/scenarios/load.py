@@ -4,7 +4,7 @@ import hashlib
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,13 @@ from msgspec import field
 from msgspec.structs import replace as with_fields
 
 from djinnload.errors import ScenarioError, nearest
-from djinnload.scenarios import paths, rates
-from djinnload.scenarios.decoding import decode
-from djinnload.scenarios.rules import problems
+from djinnload.scenarios import paths, rates, variants
+from djinnload.scenarios.points import ALL, Point
 from djinnload.scenarios.schema import Arm, Document
 
 __all__ = ("Scenario", "load", "loads", "parse_set", "shipped")
 
 _AT_LINE = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL)
-#: What an arm may change. Repeats, seed and order are what arms have in common.
-_OF_ARMS = ("population", "target", "verify", "precise")
-_EXAMPLES = {
-    "population": '"population.NAME.users"',
-    "target": '"target.server.policy"',
-    "verify": '"verify.share"',
-}
-_OF_ARMS_SCENARIO = (
-    "warmup",
-    "duration",
-    "grace",
-    "max_in_flight",
-    "overload",
-    "load",
-    "objectives",
-)
 
 
 class Scenario(Document, frozen=True, kw_only=True):
@@ -68,14 +51,14 @@ class Scenario(Document, frozen=True, kw_only=True):
         """
         document = paths.changed(self.document, changes)
         kept = paths.merged(self.changes, changes)
-        parsed = _checked(document)
+        parsed = variants.checked(document)
         try:
             paths.changed(document, kept)  # as `under` will
         except ScenarioError as error:
             reason = "names cannot be changed by path, edit the file"
             raise ScenarioError(error.path, reason) from None
         if not self.of_arm:
-            _check_arms(document, parsed.arms, kept)
+            variants.check(document, parsed, kept)
         return with_fields(self, **_fields(parsed), document=document, changes=kept)
 
     def at_capacity(self, per_s: float) -> "Scenario":
@@ -103,15 +86,17 @@ class Scenario(Document, frozen=True, kw_only=True):
         }
         return self.replace(found) if found else self
 
-    def under(self, arm: Arm) -> "Scenario":
-        """Return this scenario as *arm* runs it: the arm's changes, then `changes`.
+    def under(self, arm: Arm, point: Point = ALL) -> "Scenario":
+        """Return this scenario as *arm* runs it at *point*.
+
+        The changes of the point are made first, then the arm's, then `changes`.
 
         Raises:
-            ScenarioError: The arm's ``set`` or ``unset``, or what comes out, is wrong.
+            ScenarioError: A path or value of these, or what comes out, is wrong.
         """
         index = next((i for i, a in enumerate(self.arms) if a.name == arm.name), 0)
-        document = _under(self.document, arm, index, self.changes)
-        parsed = _checked(document)
+        of = variants.Variant(point, arm, index)
+        document, parsed = variants.made(self.document, of, self.changes)
         return with_fields(self, **_fields(parsed), document=document, of_arm=arm.name)
 
 
@@ -145,8 +130,8 @@ def loads(text: str, *, path: str = "") -> Scenario:
     except tomllib.TOMLDecodeError as error:
         raise _toml_error(str(error), text, path) from None
     sha256 = hashlib.sha256(text.encode()).hexdigest()
-    parsed = _checked(document)
-    _check_arms(document, parsed.arms, {})
+    parsed = variants.checked(document)
+    variants.check(document, parsed, {})
     return Scenario(
         **_fields(parsed), document=document, text=text, path=path, sha256=sha256
     )
@@ -210,70 +195,3 @@ def _toml_error(message: str, text: str, path: str) -> ScenarioError:
 
 def _fields(parsed: Document) -> dict[str, Any]:
     return {name: getattr(parsed, name) for name in Document.__struct_fields__}
-
-
-def _checked(document: dict[str, Any]) -> Document:
-    try:
-        parsed = decode(document, Document)
-        for path, reason in problems(parsed):
-            raise ScenarioError(path, reason)  # noqa: TRY301 - made pretty below
-    except ScenarioError as error:
-        path = paths.pretty(error.path, document)
-        raise ScenarioError(path, error.reason) from None
-    return parsed
-
-
-def _check_arms(
-    document: dict[str, Any], arms: Iterable[Arm], changes: Mapping[str, Any]
-) -> None:
-    """Raise ScenarioError if *document* is wrong as one of *arms* makes it."""
-    for index, arm in enumerate(arms):
-        made = _under(document, arm, index, changes)
-        try:
-            _checked(made)
-        except ScenarioError as error:
-            raise _arm_error(error, arm, index) from None
-
-
-def _under(
-    document: dict[str, Any], arm: Arm, index: int, changes: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return *document* as *arm* makes it, then *changes* made again."""
-    try:
-        for path in (*arm.unset, *arm.set):
-            _refuse_common(path)
-        made = paths.changed(document, arm.set, arm.unset)
-        return paths.changed(made, changes) if changes else made
-    except ScenarioError as error:
-        raise _arm_error(error, arm, index) from None
-
-
-def _refuse_common(path: str) -> None:
-    first, _, rest = path.partition(".")
-    key, _, inner = rest.partition(".")
-    if first == "population" and inner == "name":
-        reason = "no arm can change names, they are what arms are compared by"
-        raise ScenarioError(f"$.{path}", reason)
-    if first == "scenario" and key in _OF_ARMS_SCENARIO:
-        return
-    if first in _OF_ARMS and (key or first == "precise"):
-        return
-    if first in _OF_ARMS:
-        reason = f"is a whole table, write the path of one key: {_EXAMPLES[first]}"
-        raise ScenarioError(f"$.{path}", reason)
-    near = nearest(first, (*_OF_ARMS, "scenario"))
-    hint = f", did you mean {near!r}?" if near and near != first else ""
-    free = ", ".join((*_OF_ARMS, *(f"scenario.{k}" for k in _OF_ARMS_SCENARIO)))
-    raise ScenarioError(f"$.{path}", f"no arm can change that{hint} (arms can: {free})")
-
-
-def _arm_error(error: ScenarioError, arm: Arm, index: int) -> ScenarioError:
-    """Return *error*, of the changed document, as one of the arm that changed it."""
-    at = f"$.arm[{index}] ({arm.name})"
-    about = paths.plain(error.path)
-    for path in (*arm.set, *arm.unset):
-        if about == path or about.startswith(f"{path}."):
-            key = "set" if path in arm.set else "unset"
-            below = about.removeprefix(path)
-            return ScenarioError(f'{at}.{key}."{path}"{below}', error.reason)
-    return ScenarioError(at, f"with this arm, {error.path}: {error.reason}")

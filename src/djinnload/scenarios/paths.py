@@ -1,4 +1,4 @@
-"""Paths into a scenario's raw document, which name populations and arms; pure.
+"""Paths into a scenario's raw document, which name populations, sweeps, arms; pure.
 
 ``population.realtime.arrival.rate`` is ``arrival.rate`` of the population that is named
 ``realtime``; errors print ``$.population[0] (realtime).arrival.rate``.
@@ -13,7 +13,7 @@ from djinnload.errors import ScenarioError, UnknownName, nearest
 
 __all__ = ("changed", "merged", "plain", "pretty")
 
-_ELEMENT = re.compile(r"\A\$\.(population|arm)\[(\d+)\]")
+_ELEMENT = re.compile(r"\A\$\.(population|sweep|arm)\[(\d+)\]")
 _PRETTY = re.compile(r"\[\d+\] \(([^)]*)\)")
 
 
@@ -53,7 +53,7 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 
 def pretty(path: str, document: Mapping[str, Any]) -> str:
-    """Return *path* with the name of the population or arm that it goes through."""
+    """Return *path* with the name of the population, sweep or arm it goes through."""
     found = _ELEMENT.match(path)
     if found is None:
         return path

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
-from djinnload.scenarios import rates, search_range
+from djinnload.scenarios import points, rates, search_range
 from djinnload.scenarios.schema import (
     Arm,
     Document,
     Population,
     Run,
+    Sweep,
     Uniform,
     UserRamp,
 )
@@ -28,7 +29,9 @@ def problems(document: Document) -> Iterator[Problem]:
     for i, population in enumerate(document.populations):
         for key, reason in _population(population, document.scenario):
             yield f"$.population[{i}].{key}", reason
+    yield from _twice(document.sweeps, "sweep")
     yield from _twice(document.arms, "arm")
+    yield from points.problems(document)
     yield from _arm_names(document)
     yield from _comparison(document)
     yield from search_range.problems(document)
@@ -67,7 +70,7 @@ def _server(document: Document) -> Iterator[Problem]:
         yield "$.target.server.shares", "at least one share must be greater than 0"
 
 
-def _twice(named: Sequence[Population | Arm], kind: str) -> Iterator[Problem]:
+def _twice(named: Sequence[Population | Sweep | Arm], kind: str) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for i, each in enumerate(named):
         first = seen.setdefault(each.name, i)

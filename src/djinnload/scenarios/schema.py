@@ -21,11 +21,13 @@ __all__ = (
     "Document",
     "Exponential",
     "Lognormal",
+    "NamedPoint",
     "Population",
     "Run",
     "Search",
     "Server",
     "Shares",
+    "Sweep",
     "Target",
     "Think",
     "Uniform",
@@ -250,12 +252,37 @@ class Arm(Config, frozen=True, kw_only=True):
         judged: Whether its objectives decide the exit code.
         set: Values by path, such as ``target.server.policy``.
         unset: Paths removed.
+        skip: Of a sweep, by its name: values that this arm is not measured at.
     """
 
     name: Name
     judged: bool = True
     set: dict[str, Any] = {}
     unset: tuple[str, ...] = ()
+    skip: dict[str, tuple[Any, ...]] = {}
+
+
+class NamedPoint(Config, frozen=True, kw_only=True):
+    """One of a sweep's ``points``: several values under one name."""
+
+    name: Name
+    set: dict[str, Any] = {}
+    unset: tuple[str, ...] = ()
+
+
+class Sweep(Config, frozen=True, kw_only=True):
+    """``[[sweep]]``: what is measured at one value after the other; several multiply.
+
+    Attributes:
+        path: Of the *values*.
+        values: Each is a point; its text is the point's name.
+        points: Instead of path and values: named ones, each with paths of its own.
+    """
+
+    name: Name
+    path: Text | None = None
+    values: Annotated[tuple[Any, ...], Meta(min_length=1)] | None = None
+    points: Annotated[tuple[NamedPoint, ...], Meta(min_length=1)] | None = None
 
 
 class Comparison(Config, frozen=True, kw_only=True):
@@ -319,6 +346,7 @@ class Document(Config, frozen=True, kw_only=True):
     populations: Annotated[tuple[Population, ...], Meta(min_length=1)] = field(
         name="population"
     )
+    sweeps: tuple[Sweep, ...] = field(name="sweep", default=())
     arms: tuple[Arm, ...] = field(name="arm", default=())
     comparison: Comparison | None = None
     verify: Verify = Verify()
