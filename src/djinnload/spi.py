@@ -350,7 +350,10 @@ class TargetPlan(Struct, frozen=True):
 
 
 class Target(Protocol):
-    """A server, as the run sees it: opened, called, closed. See the two kinds below."""
+    """A server, as the run sees it: opened, called, closed. See the two kinds below.
+
+    A target whose replies mean nothing may say ``answers = False``: none is checked.
+    """
 
     Options: type[Struct]
     streams: bool

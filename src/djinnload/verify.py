@@ -11,7 +11,7 @@ import sys
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 import anyio.abc
@@ -21,6 +21,7 @@ from msgspec import Struct, field
 from djinnload.errors import HostError, PluginError
 from djinnload.models import replay
 from djinnload.models.replay import Answer, CheckRow, Kept, WorkloadRecipe, plain
+from djinnload.scenarios.schema import Verify
 from djinnload.spi import Outcome, Reply, Request
 
 __all__ = (
@@ -71,6 +72,18 @@ class Reservoir:
         at_least: Sessions of each population.
         budget_bytes: Of all that is kept.
     """
+
+    @classmethod
+    def of(
+        cls, seed: int, wanted: Verify, target: type[Any], budget: int = BUDGET_BYTES
+    ) -> Self:
+        """Return one that keeps what *wanted* says; without answers, nothing.
+
+        A target class says ``answers = False`` if what it replies means nothing.
+        """
+        if not getattr(target, "answers", True):
+            return cls(seed, 0.0, 0, budget)
+        return cls(seed, wanted.share, wanted.at_least, budget)
 
     def __init__(
         self, seed: int, share: float, at_least: int, budget_bytes: int = BUDGET_BYTES

@@ -138,9 +138,7 @@ class Worker:
         keeper = None
         if not order.job.calibration:
             budget = self._part.of(verify.BUDGET_BYTES)
-            keeper = verify.Reservoir(
-                plan.cell.seed, wanted.share, wanted.at_least, budget
-            )
+            keeper = verify.Reservoir.of(plan.cell.seed, wanted, plan.target, budget)
         self._sign(directory)
         shard = await drive(
             plan,

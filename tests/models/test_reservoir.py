@@ -7,7 +7,11 @@ import msgspec
 import pytest
 
 from djinnload.errors import RemoteProtocolError
+from djinnload.scenarios.schema import Verify
 from djinnload.spi import Outcome, Reply, Request, Tensor
+from djinnload.targets.djinn import Djinn
+from djinnload.targets.null import Null
+from djinnload.units import Share
 from djinnload.verify import Kept, Reservoir
 
 REQUEST = Request("echo", {"x": Tensor("x", (1,), "uint8", b"a")})
@@ -153,3 +157,9 @@ def test_wants_is_fast():
     fill(reservoir, "a", range(1000))
     seconds = min(repeat(lambda: reservoir.wants("a", -1, 77), number=20_000, repeat=5))
     assert seconds / 20_000 < 2e-6
+
+
+def test_a_target_without_answers_has_none_checked():
+    wanted = Verify(share=Share(1.0), at_least=5)
+    kept = [Reservoir.of(1, wanted, kind).wants("p", -1, 0) for kind in (Null, Djinn)]
+    assert kept == [False, True]

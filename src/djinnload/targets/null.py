@@ -22,6 +22,7 @@ class Null:
         """Nothing to say."""
 
     streams = False
+    answers = False  #: Nothing to check.
 
     def __init__(self, options: Options) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
