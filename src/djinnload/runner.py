@@ -293,8 +293,8 @@ class _Conductor:
     async def _cell(self, number: int, boot: Boot) -> None:
         cell, entry = self.order[number], self.index[number]
         directory = self.path / entry["path"]
-        wanted = cell.scenario.verify
-        keeper = verify.Reservoir(cell.seed, wanted.share, wanted.at_least)
+        planned = self.first[cell.arm]
+        keeper = verify.Reservoir.of(cell.seed, cell.scenario.verify, planned.target)
         entry["boot"] = boot.name
         entry["status"] = "failed"
         per_s = self.capacity.per_s if self.capacity else None
@@ -305,9 +305,8 @@ class _Conductor:
         kept = {0: keeper.kept}
         if self.crew is not None:
             kept = verify.handed_over(directory, keeper)
-        recipes = self.first[cell.arm].recipes
         for worker, answers in kept.items():
-            if rows := await self.checker.check(answers, recipes):
+            if rows := await self.checker.check(answers, planned.recipes):
                 write_checks(directory, worker, rows)
         if made["complete"]:
             await anyio.to_thread.run_sync(self._fold, directory)
