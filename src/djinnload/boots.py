@@ -7,7 +7,11 @@ servers stay up side by side, the unmeasured ones idle. Address: argument > scen
 
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from pathlib import Path
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -36,6 +40,7 @@ __all__ = (
     "Boot",
     "Driver",
     "answers",
+    "booted",
     "differing",
     "driving",
     "key",
@@ -96,6 +101,19 @@ class Boot(Struct, frozen=True):
         if self.child is not None:
             return self.child.alive
         return answers(self.target)
+
+    async def drained(self, limit_ns: int) -> dict[str, Any]:
+        """Wait until our own server is idle, for *limit_ns* at most.
+
+        Requests that were cancelled are still its work. A server that is not ours does
+        not say what it does.
+
+        Returns:
+            ``seconds`` waited; ``idle``, None where that cannot be known.
+        """
+        began = monotonic_ns()
+        idle = None if self.child is None else await self.child.idle(limit_ns / 1e9)
+        return {"seconds": (monotonic_ns() - began) / 1e9, "idle": idle}
 
     def ended(self, during: str) -> HostError:
         """Return what to say when it is not alive any more."""
@@ -189,7 +207,7 @@ def refuse_reboots(
     """Raise ScenarioError if a target would have to be rebooted between *arms*.
 
     Args:
-        arms: The chosen ones, as each runs.
+        arms: The chosen ones, as each runs; with sweeps, at each point.
         targets: Of each arm, from `where`.
     """
     for target in targets.values():
@@ -198,10 +216,11 @@ def refuse_reboots(
         if target == EMBEDDED or not names:
             continue
         listed = ", ".join(f"target.server.{name}" for name in names)
+        named = ", ".join(sharing[:4]) + ", …" * (len(sharing) > 4)  # noqa: PLR2004 - a line
         what = target if isinstance(target, str) else "the target given"
         raise ScenarioError(
             "--target",
-            f"arms {', '.join(sharing)} differ in {listed}, which needs a server "
+            f"arms {named} differ in {listed}, which needs a server "
             f"started for each, and {what!r} is not ours to start; choose one with "
             "--arm NAME, or leave the address out to use the embedded reference server",
         )
@@ -265,6 +284,32 @@ async def opened(
         launched = {k: Evidence("launched", v) for k, v in wanted.items()}
         proven = Proof(proof.kind, {**launched, **proof.evidence}, proof.registration)
         yield Boot(name, child.address, driven, proven, wanted, register, child)
+
+
+async def booted(
+    stack: AsyncExitStack,
+    first: Mapping[str, CellPlan],
+    targets: Mapping[str, str | Target],
+    boot: Callable[[str, int], AbstractAsyncContextManager[Boot]],
+) -> dict[str, Boot]:
+    """Start and open one server for all that agree on its settings; return them by key.
+
+    Args:
+        stack: Closes them.
+        first: A plan of each arm at each point, by key.
+        targets: Of each of these, from `where`.
+        boot: Boots, given a key of *first* and the number of the boot.
+    """
+    opened: dict[str, Boot] = {}
+    found: dict[str, Boot] = {}
+    for name, plan in first.items():
+        target = targets[name]
+        shared = key(plan.cell.scenario) if target == EMBEDDED else str(target)
+        if shared not in opened:
+            made = boot(name, len(opened))
+            opened[shared] = await stack.enter_async_context(made)
+        found[name] = opened[shared]
+    return found
 
 
 @asynccontextmanager

@@ -98,14 +98,14 @@ class Crew:
     ) -> None:
         """Tell each what the run is; `crewed` calls it."""
         scenario = planner.scenario
-        arms = list(planner.first)
+        _ = planner.first  # what is wrong is said here, not by each worker
 
         async def one(member: Member) -> None:
             order = messages.Setup(
                 text=scenario.text,
                 path=scenario.path,
                 changes=dict(scenario.changes),
-                arms=arms,
+                arms=planner.arms,
                 sys_path=sys.path,
                 part=member.part,
                 cores=cores[member.part.worker] if cores is not None else None,
@@ -123,7 +123,7 @@ class Crew:
 
         Args:
             boot: What it is called from here on.
-            arm: Any that shares it.
+            arm: Key, in the planner's `first`, of any plan that shares it.
             target: Its address.
             register: See `djinnload.boots.driving`; every worker registers.
         """

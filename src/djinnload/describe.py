@@ -8,8 +8,9 @@ from msgspec import Struct, structs
 from djinnload import calibrate
 from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.scenarios import rates
-from djinnload.scenarios.cells import cells
+from djinnload.scenarios.cells import cells, skipped
 from djinnload.scenarios.load import Scenario
+from djinnload.scenarios.points import points
 from djinnload.scenarios.schema import Population as Declared
 from djinnload.scenarios.schema import UserRamp
 from djinnload.schedule import Population
@@ -54,7 +55,11 @@ class Description(Struct, frozen=True):
 
     Attributes:
         cells: Ids in order.
-        populations: By arm.
+        points: Names, in order; ``all`` without sweeps.
+        repeats: Of each arm at each point.
+        skipped: ``point/arm`` that are left out.
+        populations: By arm; with sweeps by ``point/arm``.
+        cell_s: Of warm-up and measure of one cell, by the same keys.
         seconds: Of warm-up and measure, all cells and calibration together.
         grace_s: That may come on top, at most.
         calibrated: Whether capacity is measured first.
@@ -62,7 +67,11 @@ class Description(Struct, frozen=True):
 
     scenario: str
     cells: tuple[str, ...]
+    points: tuple[str, ...]
+    repeats: int
+    skipped: tuple[str, ...]
     populations: Mapping[str, tuple[Expected, ...]]
+    cell_s: Mapping[str, float]
     models: tuple[Model, ...]
     seconds: float
     grace_s: float
@@ -84,11 +93,17 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
     pinned = scenario.calibrate.capacity
     relative = any(rates.relative(p.arrival) for p in scenario.populations)
     measured = relative and pinned is None
-    populations = {}
-    for cell in {cell.arm: cell for cell in reversed(order)}.values():
+    populations: dict[str, tuple[Expected, ...]] = {}
+    seconds: dict[str, float] = {}
+    for cell in order:
+        key = cell.variant if scenario.sweeps else cell.arm
+        if key in populations:
+            continue
         plain = cell.scenario.at_capacity(pinned or rates.NOMINAL)
         planned = plan(structs.replace(cell, scenario=plain), workshop=workshop)
-        populations[cell.arm] = tuple(
+        run = cell.scenario.scenario
+        seconds[key] = (run.warmup + run.duration) / 1e9
+        populations[key] = tuple(
             _expected(planned, i, declared, symbolic=pinned is None)
             for i, declared in enumerate(cell.scenario.populations)
         )
@@ -100,7 +115,11 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
     return Description(
         scenario=scenario.scenario.name,
         cells=tuple(cell.id for cell in order),
+        points=tuple(point.name for point in points(scenario.sweeps)),
+        repeats=scenario.scenario.repeats,
+        skipped=tuple(dict.fromkeys(cell.variant for cell in skipped(scenario, arms))),
         populations=populations,
+        cell_s=seconds,
         models=workshop.models,
         seconds=(sum(r.warmup + r.duration for r in runs) + calibration) / 1e9,
         grace_s=sum(r.grace for r in runs) / 1e9,
@@ -137,7 +156,10 @@ def _load(scenario: Scenario, declared: Declared) -> str:
         late = f", starts spread over {format_ns(stagger)}" if stagger else ""
         return f"{_users(declared)}, closed loop{late}"
     back = declared.return_probability
-    return _rate(scenario, declared) + (f", back with {back:.3g}" if back else "")
+    each = f" each of {declared.users} users" if declared.users is not None else ""
+    return (
+        _rate(scenario, declared) + each + (f", back with {back:.3g}" if back else "")
+    )
 
 
 def _users(declared: Declared) -> str:

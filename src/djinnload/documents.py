@@ -1,7 +1,7 @@
 """Manifests and index entries of a run, as they stand in its directory; pure."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from djinnload.boots import Boot
 from djinnload.plan import CellPlan
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
+from djinnload.scenarios.points import points
 
 __all__ = ("cell", "entry", "root")
 
@@ -19,16 +20,16 @@ _NICE = 19
 
 
 def root(
-    scenario: Scenario, arms: Mapping[str, Scenario], accepted: Sequence[str]
+    scenario: Scenario, order: Sequence[Cell], accepted: Sequence[str]
 ) -> dict[str, Any]:
     """Return the root ``manifest.json``: all that is needed to repeat the run.
 
     Args:
         scenario: Of the file.
-        arms: The chosen ones, as each runs.
+        order: Cells of every chosen arm at every point.
         accepted: Codes that shall not void.
     """
-    judged = {each.name: each.judged for each in scenario.arms}
+    judged = {cell.arm: cell.judged for cell in order}
     return {
         "schema": SCHEMA,
         "scenario": {
@@ -46,28 +47,55 @@ def root(
         "devices": manifest.devices(),
         "environment": manifest.environment(),
         "anchor": manifest.anchor(),
-        "arms": {name: {"judged": judged.get(name, True)} for name in arms},
-        "comparison": _comparison(scenario, arms),
+        "arms": {name: {"judged": each} for name, each in judged.items()},
+        "sweeps": _sweeps(scenario),
+        "comparison": _comparison(scenario, order),
         "accepted": list(accepted),
     }
 
 
-def _comparison(
-    scenario: Scenario, arms: Mapping[str, Scenario]
-) -> dict[str, Any] | None:
+def _sweeps(scenario: Scenario) -> dict[str, Any] | None:
+    """Return each point's place in each sweep; None: there are none.
+
+    ``value`` is null where a name stands for several.
+    """
+    if not scenario.sweeps:
+        return None
+    valued = {sweep.name: sweep.path for sweep in scenario.sweeps}
+    return {
+        "paths": valued,
+        "points": {
+            point.name: {
+                step.sweep: {
+                    "label": step.label,
+                    "value": step.set[path] if (path := valued[step.sweep]) else None,
+                }
+                for step in point.steps
+            }
+            for point in points(scenario.sweeps)
+        },
+    }
+
+
+def _comparison(scenario: Scenario, order: Iterable[Cell]) -> dict[str, Any] | None:
     """Return the comparison, None where the chosen arms leave nothing to compare."""
     wanted = scenario.comparison
-    if wanted is None or wanted.baseline not in arms or len(arms) == 1:
+    arms: dict[str, dict[str, Scenario]] = {}
+    for cell in order:
+        arms.setdefault(cell.point, {}).setdefault(cell.arm, cell.scenario)
+    chosen = {arm for each in arms.values() for arm in each}
+    if wanted is None or wanted.baseline not in chosen or len(chosen) == 1:
         return None
+    differing = (boots.differing(each.values()) for each in arms.values())
     return {
         "baseline": wanted.baseline,
         "metrics": list(wanted.metrics),
         "equal_work": wanted.equal_work,
-        "differs": boots.differing(arms.values()),
+        "differs": sorted({name for names in differing for name in names}),
     }
 
 
-def entry(cell: Cell) -> dict[str, Any]:
+def entry(cell: Cell, status: str = "missing") -> dict[str, Any]:
     """Return a cell's entry in ``index.json``, before it has run."""
     return {
         "id": cell.id,
@@ -75,7 +103,7 @@ def entry(cell: Cell) -> dict[str, Any]:
         "arm": cell.arm,
         "repeat": cell.repeat,
         "path": f"cells/{cell.id}",
-        "status": "missing",
+        "status": status,
         "boot": None,
     }
 

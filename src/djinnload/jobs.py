@@ -11,8 +11,9 @@ from typing import Any
 from msgspec import Struct, structs
 
 from djinnload import calibrate
+from djinnload.errors import ScenarioError
 from djinnload.plan import CellPlan, Workshop, plan
-from djinnload.scenarios.cells import Cell, cells
+from djinnload.scenarios.cells import Cell, cells, skipped
 from djinnload.scenarios.load import Scenario
 
 __all__ = ("Given", "Job", "Planner")
@@ -85,17 +86,31 @@ class Planner:
 
     Attributes:
         order: The cells as they run.
+        skipped: Cells that arms skip.
         workshop: Shared by all plans.
     """
 
     def __init__(self, scenario: Scenario, arms: Sequence[str] | None) -> None:
         self.scenario = scenario
         self.order = cells(scenario, arms)
+        self.skipped = skipped(scenario, arms)
         self.workshop = Workshop()
+
+    @property
+    def arms(self) -> list[str]:
+        """Names of the arms that run."""
+        return list(dict.fromkeys(cell.arm for cell in self.order))
+
+    def key(self, cell: Cell) -> str:
+        """Return what `first` has the plan of a cell like *cell* by."""
+        # The steps of a search are alike, and known one after the other.
+        return cell.variant if self.scenario.sweeps else cell.arm
 
     @cached_property
     def first(self) -> Mapping[str, CellPlan]:
-        """The plan of each arm's first cell, at the pinned or nominal capacity.
+        """The plan of the first cell of each arm at each point, by `key`.
+
+        Capacity is pinned or nominal in them.
 
         Raises:
             ScenarioError: See `djinnload.plan.plan`.
@@ -104,9 +119,16 @@ class Planner:
         pinned = calibrate.pinned(self.scenario)
         found: dict[str, CellPlan] = {}
         for cell in self.order:
-            if cell.arm not in found:
-                found[cell.arm] = self._cell(cell, pinned.per_s if pinned else None)
+            if self.key(cell) not in found:
+                per_s = pinned.per_s if pinned else None
+                found[self.key(cell)] = self._named(cell, per_s)
         return found
+
+    @property
+    def calibrated(self) -> CellPlan:
+        """The plan, of those in `first`, that calibration goes by."""
+        arm = calibrate.arm(self.scenario, self.order)
+        return next(each for each in self.first.values() if each.cell.arm == arm)
 
     def plan(self, job: Job) -> CellPlan:
         """Return the plan of a job."""
@@ -121,9 +143,19 @@ class Planner:
         at_rates = calibrate.with_capacity(cell.scenario, per_s or calibrate.NOMINAL)
         return plan(structs.replace(cell, scenario=at_rates), workshop=self.workshop)
 
+    def _named(self, cell: Cell, per_s: float | None) -> CellPlan:
+        """Plan a cell; what is wrong with it at one point alone says which."""
+        try:
+            return self._cell(cell, per_s)
+        except ScenarioError as error:
+            if not self.scenario.sweeps:
+                raise
+            reason = f"{error.reason} (at point {cell.point}, arm {cell.arm})"
+            raise ScenarioError(error.path, reason) from error
+
     def _calibration(self, name: str) -> CellPlan:
         """Plan a phase; at the nominal rates: only seed, mix and warm-up count."""
-        base = self.first[calibrate.arm(self.scenario, self.order)]
+        base = self.calibrated
         mix, wanted = calibrate.weights(self.scenario), self.scenario.calibrate
         when, _, kind = name.partition("-")
         if kind == "mix":

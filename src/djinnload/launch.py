@@ -24,6 +24,9 @@ __all__ = ("Child", "embedded", "tail")
 
 #: How long a server may take to end after SIGTERM before it is killed.
 PATIENCE_S = 5.0
+#: Over how long a server's CPU time is looked at, and the share of a core that is idle.
+_LOOK_S = 0.1
+_IDLE_SHARE = 0.25
 
 
 class Child(Struct):
@@ -44,6 +47,22 @@ class Child(Struct):
     def alive(self) -> bool:
         """Return whether the process is running."""
         return self.process.returncode is None
+
+    async def idle(self, limit_s: float) -> bool:
+        """Wait until it uses next to no CPU; return False if it still does at the end.
+
+        A forward keeps a core busy, on a GPU too: its thread polls for the end.
+        """
+        import psutil
+
+        with anyio.move_on_after(limit_s), suppress(psutil.Error):
+            process = psutil.Process(self.process.pid)
+            process.cpu_percent()
+            while True:
+                await anyio.sleep(_LOOK_S)
+                if process.cpu_percent() < 100 * _IDLE_SHARE:
+                    return True
+        return not self.alive
 
 
 class _Ready(Struct):

@@ -6,7 +6,7 @@ cells have run is in the `Result`, with everything measured until then on disk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ from djinnload.crew import Crew, crewed
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.jobs import Given, Job, Planner
-from djinnload.plan import CellPlan
 from djinnload.recorder import read_samples, write_checks, write_json
 from djinnload.result import Course, Progress, Result
 from djinnload.scenarios.load import Scenario, load
@@ -153,7 +152,7 @@ class _Conductor:
         """Check everything that can be known; nothing is opened."""
         arms: dict[str, Scenario] = {}
         for cell in self.order:
-            arms.setdefault(cell.arm, cell.scenario)
+            arms.setdefault(self.planner.key(cell), cell.scenario)
         self.targets = {
             arm: boots.where(scenario, self.target) for arm, scenario in arms.items()
         }
@@ -166,12 +165,15 @@ class _Conductor:
             hint = "leave workers, pin and isolate out, or name it in [target] use"
             raise ScenarioError("target", f"{reason}; {hint}")
         self.first = self.planner.first
-        self.root = documents.root(self.scenario, arms, self.options.accept)
+        self.root = documents.root(self.scenario, self.order, self.options.accept)
 
     async def run(self, path: Path) -> Result:
         """Run everything into *path*; what breaks off later than boot is a Result."""
         self.path = path
         self.index = [documents.entry(cell) for cell in self.order]
+        self.index += (
+            documents.entry(cell, "skipped") for cell in self.planner.skipped
+        )
         self._write()
         error: DjinnloadError | None = None
         try:
@@ -183,7 +185,9 @@ class _Conductor:
                     self._tell("starting the workers")
                     made = crewed(self.planner, self.cores, path)
                     self.crew = await stack.enter_async_context(made)
-                started = await self._boot(stack)
+                started = await boots.booted(
+                    stack, self.first, self.targets, self._boot
+                )
                 error = await self._measured(started)
         finally:
             with suppress(OSError):
@@ -199,7 +203,7 @@ class _Conductor:
             number = 0
             while number < len(self.order) and not self.options.stopped:
                 cell = self.order[number]
-                await self._cell(number, started[cell.arm])
+                await self._cell(number, started[self.planner.key(cell)])
                 await self._more(number)
                 number += 1
             if not self.options.stopped:
@@ -229,37 +233,26 @@ class _Conductor:
             if wanted.at_least or wanted.share:
                 await self.checker.warm(each.recipes)
 
-    async def _boot(self, stack: AsyncExitStack) -> dict[str, Boot]:
-        """Start and open one server for all arms that agree on its settings."""
-        opened: dict[str, Boot] = {}
-        by_arm: dict[str, Boot] = {}
-        for arm, each in self.first.items():
-            target = self.targets[arm]
-            key = str(target)
-            if target == boots.EMBEDDED:
-                key = boots.key(each.cell.scenario)
-            if key not in opened:
-                name = f"b{len(opened)}"
-                what = "starting" if target == boots.EMBEDDED else "opening"
-                self._tell(f"{what} server {name} for arm {arm}", phase="boot")
-                opened[key] = await stack.enter_async_context(
-                    boots.opened(
-                        each.cell.scenario,
-                        target,
-                        self._driver(name, each),
-                        name=name,
-                        directory=self.path,
-                        cores=affinity.spare(self.cores),
-                    )
-                )
-            by_arm[arm] = opened[key]
-        return by_arm
+    def _boot(self, name: str, number: int) -> AbstractAsyncContextManager[Boot]:
+        """Return the server of the arm (and point) *name*, to be opened."""
+        target, each, boot = self.targets[name], self.first[name], f"b{number}"
+        what = "starting" if target == boots.EMBEDDED else "opening"
+        self._tell(f"{what} server {boot} for {name}", phase="boot")
+        return boots.opened(
+            each.cell.scenario,
+            target,
+            self._driver(boot, name),
+            name=boot,
+            directory=self.path,
+            cores=affinity.spare(self.cores),
+        )
 
-    def _driver(self, boot: str, first: CellPlan) -> boots.Driver:
+    def _driver(self, boot: str, name: str) -> boots.Driver:
         """Return how a target is opened: by the workers, or else in this process."""
         if self.crew is not None:
-            return partial(self.crew.driving, boot, first.cell.arm)
-        return partial(boots.driving, first, self.planner.workshop.models)
+            return partial(self.crew.driving, boot, name)
+        models = self.planner.workshop.models
+        return partial(boots.driving, self.first[name], models)
 
     # Calibration
 
@@ -267,8 +260,9 @@ class _Conductor:
         if not calibrate.needed(self.scenario):
             return
         arm = calibrate.arm(self.scenario, self.order)
-        crowd, begin_ns = await self._closed(started[arm], f"{when}-mix")
-        single, _ = await self._closed(started[arm], f"{when}-solo")
+        boot = started[self.planner.key(self.planner.calibrated.cell)]
+        crowd, begin_ns = await self._closed(boot, f"{when}-mix")
+        single, _ = await self._closed(boot, f"{when}-solo")
         if self.options.stopped:
             return
         time_ns = self.scenario.calibrate.time
@@ -293,7 +287,7 @@ class _Conductor:
     async def _cell(self, number: int, boot: Boot) -> None:
         cell, entry = self.order[number], self.index[number]
         directory = self.path / entry["path"]
-        planned = self.first[cell.arm]
+        planned = self.first[self.planner.key(cell)]
         keeper = verify.Reservoir.of(cell.seed, cell.scenario.verify, planned.target)
         entry["boot"] = boot.name
         entry["status"] = "failed"
@@ -301,6 +295,9 @@ class _Conductor:
         given = Given.of(cell) if self.options.course is not None else None
         job = Job(number, per_s, given=given)
         made = await self._run(job, directory, boot, keeper=keeper)
+        if not self.options.stopped:
+            made["drained"] = await boot.drained(cell.scenario.scenario.grace)
+            write_json(directory / "manifest.json", made)
         self._tell(f"checking answers of {cell.id}", phase="check", cell=cell.id)
         kept = {0: keeper.kept}
         if self.crew is not None:

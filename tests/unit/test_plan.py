@@ -389,7 +389,7 @@ def test_describe():
     assert found.populations["b"][2].users == 5
     assert [each.load for each in found.populations["b"]] == [
         "20/s",
-        "3/s",
+        "3/s each of 4 users",
         "5 users, closed loop",
     ]
     assert [model.name for model in found.models] == ["gpt2-tiny"]
