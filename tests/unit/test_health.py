@@ -1,9 +1,11 @@
 """Each rule is provoked, each leaves a healthy cell alone."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from msgspec import structs
 
+from djinnload import health_generator
 from djinnload.health import (
     RULES,
     CellEvidence,
@@ -20,6 +22,7 @@ from djinnload.stats import Turns
 from djinnload.units import MS, US
 from health_kit import (  # tests/, by conftest.py
     BEGIN,
+    END,
     SEEDS,
     cell,
     codes,
@@ -165,6 +168,32 @@ def test_a_long_lag_names_the_requests_it_hit():
     ready = hit.requests.ready_ns
     first = np.flatnonzero((ready >= until - 40 * MS) & (ready <= until))[0]
     assert f"session {first} turn 0 decode" in finding.message
+
+
+@pytest.mark.parametrize("seed", SEEDS[:5])
+def test_many_stalls_count_each_request_they_hit_once_and_name_few(seed):
+    rng = np.random.default_rng(seed)
+    ends = rng.uniform(BEGIN, END, 60).astype(np.int64)
+    lags = rng.uniform(25, 120, len(ends)) * MS
+    rows = {"source": "generator", "device": "", "name": "loop_lag_ns"}
+    stalls = [
+        rows | {"t_ns": int(t), "value": v} for t, v in zip(ends, lags, strict=True)
+    ]
+    hit = population(seed, rate=100)
+    r = hit.requests
+    r.ready_ns[7] = np.nan
+    expected = sum(
+        any(
+            end - lag <= at <= end
+            for end, lag in zip(ends, lags, strict=True)
+            for at in moments
+        )
+        for moments in zip(r.ready_ns, r.done_ns, strict=True)
+    )
+    found = judge_cell(cell(hit, probe=pa.Table.from_pylist(stalls)))
+    (finding,) = [each for each in found if each.code == "loop-stall"]
+    assert f"({expected:,} in all)" in finding.message
+    assert finding.message.count(" session ") == health_generator.NAMED
 
 
 def test_a_long_collection_is_a_finding():
