@@ -126,6 +126,16 @@ _CATALOG: Final[Mapping[str, _Entry]] = MappingProxyType(
             | {"encoder_attention_heads": 6, "decoder_attention_heads": 6}
             | {"encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536},
         ),
+        "whisper-micro": _Entry(
+            "WhisperForConditionalGeneration",
+            430_848,
+            {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2}
+            | {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+            | {"encoder_ffn_dim": 256, "decoder_ffn_dim": 256}
+            | {"vocab_size": 512, "max_target_positions": 128, "init_std": 0.12}
+            | {"decoder_start_token_id": 510, "pad_token_id": 511}
+            | {"bos_token_id": 511, "eos_token_id": 511},
+        ),
         "resnet-50": _Entry("ResNetForImageClassification", 25_557_032),
         "resnet-tiny": _Entry(
             "ResNetForImageClassification",

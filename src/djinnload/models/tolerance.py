@@ -49,7 +49,7 @@ def calibrate(model: Model, module: "torch.nn.Module", *, seed: int = 0) -> floa
 
     family = families.family(model.architecture)
     with torch.inference_mode():
-        if family.kind == "llm":
+        if family.cached:
             return 2 * _cached_or_not(model, module, seed)
         inputs = probe(model, module, batch=_BATCH, length=_TOKENS, seed=seed)
         names = [port.name for port in family.outputs]
@@ -91,15 +91,19 @@ def _cached_or_not(model: Model, module: "torch.nn.Module", seed: int) -> float:
     import torch
 
     inputs = probe(model, module, length=_TOKENS, seed=seed)
-    ids = inputs["input_ids"]
+    ports = families.family(model.architecture).inputs
+    ids = next(port.name for port in ports if port.below)
     first = _TOKENS // 2
-    name = build.cache_name(module)
-    whole = module(input_ids=ids, use_cache=False).logits
-    out = module(input_ids=ids[:, :first], use_cache=True)
+    cache = build.cache_name(module)
+    whole = module(**inputs, use_cache=False).logits
+    fed = inputs.pop(ids)
+    out = module(**inputs, **{ids: fed[:, :first]}, use_cache=True)
     parts = [out.logits]
     for i in range(first, _TOKENS):
-        kept: Mapping[str, Any] = {name: out[name]}
-        out = module(input_ids=ids[:, i : i + 1], use_cache=True, **kept)
+        kept: dict[str, Any] = {cache: out[cache], ids: fed[:, i : i + 1]}
+        if "encoder_last_hidden_state" in out:
+            kept["encoder_outputs"] = (out["encoder_last_hidden_state"],)
+        out = module(**kept, use_cache=True)
         parts.append(out.logits)
     return _difference(torch.cat(parts, dim=1), whole)
 

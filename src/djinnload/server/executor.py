@@ -150,6 +150,8 @@ class Executor:
         given = dict(arguments)
         if kept is not None:
             given[loaded.cache_name] = kept.cache
+            if kept.encoded is not None:
+                given["encoder_outputs"] = (kept.encoded,)
         if loaded.cache_name:
             given["use_cache"] = keep
         return loaded.module(**given), past
@@ -174,9 +176,7 @@ class Executor:
             if not keeps:
                 self.sessions.free(name)
         if keeps:
-            cache = found[work.loaded.cache_name]
-            tokens = past + arguments["input_ids"].shape[1]
-            self.sessions.put(name, Kept(work.fingerprint, cache, tokens, _size(cache)))
+            self.sessions.put(name, _kept(work, work.loaded, found, past, arguments))
         return found, past
 
     def _array(self, tensor: Tensor, floating: Any) -> Any:
@@ -228,5 +228,34 @@ def _tensor(name: str, value: Any) -> Tensor:
     return Tensor.of(name, value.contiguous().cpu().numpy())
 
 
+def _kept(
+    work: Work,
+    loaded: Loaded,
+    found: Mapping[str, Any],
+    past: int,
+    arguments: Mapping[str, Any],
+) -> Kept:
+    inputs = families.family(loaded.model.architecture).inputs
+    ids = next(port.name for port in inputs if port.below)
+    cache, encoded = found[loaded.cache_name], found.get("encoder_last_hidden_state")
+    return Kept(
+        work.fingerprint,
+        cache,
+        past + arguments[ids].shape[1],
+        _size(cache) + (0 if encoded is None else encoded.nbytes),
+        encoded,
+    )
+
+
 def _size(cache: Any) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    # A model with an encoder has two: of what it said, and of what it heard.
+    caches = (
+        getattr(cache, "self_attention_cache", cache),
+        getattr(cache, "cross_attention_cache", None),
+    )
+    return sum(
+        layer.keys.nbytes + layer.values.nbytes
+        for each in caches
+        if each is not None
+        for layer in each.layers
+    )

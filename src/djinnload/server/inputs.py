@@ -32,11 +32,13 @@ def check_inputs(model: Model, given: Mapping[str, Any], past: int) -> None:
         raise RequestError(f"no input {unknown[0]!r}; there is: {', '.join(ports)}")
     batches = set()
     for name, port in ports.items():
+        if name in given and port.once and past:
+            raise RequestError(f"{name} is taken by a session's first request only")
         if name in given:
             _check_shape(model, port, given[name])
             _check_ids(model, port, given[name], past)
             batches.add(given[name].shape[0])
-        elif port.required:
+        elif port.required and not (port.once and past):
             raise RequestError(f"{name} of shape {_words(port)} is required")
     if len(batches) > 1:
         raise RequestError(f"inputs have batches of {sorted(batches)}, not one")

@@ -28,12 +28,14 @@ class Kept(Struct):
         cache: The model's own past keys and values.
         tokens: Positions in it, ≥ 1.
         nbytes: Of its tensors.
+        encoded: What an encoder made of the session's first request; None: no encoder.
     """
 
     fingerprint: str
     cache: Any
     tokens: int
     nbytes: int
+    encoded: Any = None
 
 
 class Sessions:

@@ -21,7 +21,9 @@ __all__ = ("ECHO", "Templates", "fingerprint")
 #: The model that the reference server has without registration.
 ECHO = "echo"
 _ECHO_FINGERPRINT = "djinnload-echo"
-_PHASES = ("prefill", "decode")
+#: What Djinn calls a step that makes a session's state or goes on with it.
+_PHASES = {"prefill": "prefill", "decode": "decode"}
+_MAKES_STATE = {**_PHASES, "encode": "prefill"}
 #: More kinds of request than a run has; shapes may vary without end.
 _KEPT = 4096
 
@@ -144,8 +146,9 @@ def _session_fields(call: Call) -> dict[str, Any]:
     # Without a state to come back to, Djinn still reserves an arena: free it at once.
     if request.last or request.state is None:
         fields["session_finalize"] = True
-    if request.step in _PHASES:
-        fields["execution_phase"] = request.step
+    phases = _PHASES if request.state is None else _MAKES_STATE
+    if request.step in phases:
+        fields["execution_phase"] = phases[request.step]
     return fields
 
 

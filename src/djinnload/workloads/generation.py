@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     Ids = np.ndarray[Any, np.dtype[np.int64]]
     Logits = np.ndarray[Any, np.dtype[np.float32]]
 
-__all__ = ("NEEDS", "check_logits", "request")
+__all__ = ("NEEDS", "check_logits", "chosen", "request")
+
+_LOGITS_RANK = 3  # batch, position, vocabulary
 
 #: All that a client reads to choose the next token.
 NEEDS = ("logits[-1]",)
@@ -33,6 +35,19 @@ def request(
     full = None if so_far is None else {"input_ids": Tensor.of("input_ids", so_far)}
     inputs = {"input_ids": Tensor.of("input_ids", fed)}
     return Request(model, inputs, step=step, state="kv", full=full, needs=NEEDS, **more)
+
+
+def chosen(reply: Reply, dtype: str, batch: int, vocabulary: int) -> "Ids | None":
+    """Return the likeliest next token of each sequence; None if the reply has none."""
+    logits = reply.outputs.get("logits")
+    if logits is None or len(logits.shape) != _LOGITS_RANK:
+        return None
+    if (logits.shape[0], logits.shape[2]) != (batch, vocabulary) or not logits.shape[1]:
+        return None
+    if logits.dtype not in {dtype, "float32"}:
+        return None
+    found: Ids = to_float32(logits)[:, -1].argmax(axis=-1)
+    return found
 
 
 def check_logits(

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct
 
 from djinnload.errors import ScenarioError
 from djinnload.models.catalog import ready_for
-from djinnload.models.checkpoint import to_float32
 from djinnload.models.families import read
 from djinnload.spi import (
     Assets,
@@ -35,7 +34,6 @@ __all__ = ("Llm",)
 _POOL_COUNT = 64
 _POOL_STEPS = 2**15  #: Bounds the memory that prepared requests take.
 _POOL_BYTES = 64 * 2**20
-_LOGITS_RANK = 3  # batch, position, vocabulary
 
 
 class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,24 +152,13 @@ class Llm:
                 return
             if greedy and not request.last:
                 # The script is a generator: it reads this when it is asked next.
-                chosen = self._chosen(reply)
+                chosen = generation.chosen(
+                    reply, self._model.dtype, self._options.batch, self._vocabulary
+                )
                 if chosen is None:
                     return
                 ids[:, end] = chosen
                 end += 1
-
-    def _chosen(self, reply: Reply) -> "Ids | None":
-        """Return the next token of each sequence; None if the reply has none."""
-        logits = reply.outputs.get("logits")
-        expected = (self._options.batch, self._vocabulary)
-        if logits is None or len(logits.shape) != _LOGITS_RANK:
-            return None
-        if (logits.shape[0], logits.shape[2]) != expected or not logits.shape[1]:
-            return None
-        if logits.dtype not in {self._model.dtype, "float32"}:
-            return None
-        chosen: Ids = to_float32(logits)[:, -1].argmax(axis=-1)
-        return chosen
 
     def _lengths(self, hints: Mapping[str, int]) -> tuple[int, int]:
         options = self._options
