@@ -183,10 +183,19 @@ def mean_interval(
 
 
 def repeat_interval(
-    values: Sequence[float], confidence: float = CONFIDENCE
+    values: Sequence[float],
+    confidence: float = CONFIDENCE,
+    *,
+    least: int = ENOUGH_REPEATS,
 ) -> Interval | None:
-    """Return the t interval of the mean over repeats; None: fewer than 5, or +inf."""
-    if len(values) < ENOUGH_REPEATS or not all(map(math.isfinite, values)):
+    """Return the t interval of the mean over repeats; None: too few, or one is +inf.
+
+    Args:
+        values: One a repeat.
+        confidence: Of the interval.
+        least: Repeats that are enough, 2 at least.
+    """
+    if len(values) < least or not all(map(math.isfinite, values)):
         return None
     return _t_interval(values, confidence)
 

@@ -99,7 +99,7 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
         "arms": arms,
         "comparisons": _comparisons(found, comparison, of_run),
         "generator": _generator(known),
-        # Not measured yet: claims of the plan, knee of a sweep, units a joule.
+        # Claims of the plan: not measured yet. The others: see `scaling`.
         "claims": [],
         "knee": None,
         "efficiency": [],

@@ -18,11 +18,13 @@ from djinnload.units import MS, SECOND
 
 __all__ = (
     "OF_CELLS",
+    "achieved",
     "decisions",
     "finite",
     "pooled",
     "population",
     "spread_of",
+    "time_split",
     "times",
     "turn_times",
 )
@@ -80,8 +82,9 @@ def pooled(repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
     }
     rates: Mapping[str, Callable[[PopulationSamples], float]] = {
         "offered_per_s": _offered,
-        "achieved_per_s": _achieved,
+        "achieved_per_s": achieved,
         "goodput_per_s": stats.goodput,
+        "units_per_s": _units_per_s,
     }
     made["ci95"] = {}
     for name, rate in rates.items():
@@ -96,7 +99,7 @@ def pooled(repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
         made[f"{metric}_ms"] = times([turn_times(r.turns, metric) for r in repeats])
     made["in_system"] = _in_system(repeats)
     made["verified"] = _verified(repeats)
-    made["time_split_ms"] = _time_split(repeats)
+    made["time_split_ms"] = time_split(repeats)
     made["reused_tokens"] = _sum([each.requests.reused_tokens for each in repeats])
     return made
 
@@ -139,7 +142,7 @@ def _offered(samples: PopulationSamples) -> float:
     return len(samples.turns.due_ns) / _seconds(samples)
 
 
-def _achieved(samples: PopulationSamples) -> float:
+def achieved(samples: PopulationSamples) -> float:
     """Return turns that came back ok within the window, per second."""
     inside = samples.turns.ok & (samples.turns.done_ns <= samples.window_ns[1])
     return int(inside.sum()) / _seconds(samples)
@@ -219,7 +222,7 @@ def _sum(every: Sequence[Array]) -> float | None:
     return float(sum(v.sum() for v in known)) if any(map(len, known)) else None
 
 
-def _time_split(repeats: Sequence[PopulationSamples]) -> dict[str, float | None]:
+def time_split(repeats: Sequence[PopulationSamples]) -> dict[str, float | None]:
     """Return means of ok turns in ms; idle is between requests, per pair of them."""
     turns = [each.turns for each in repeats]
     queue, compute, service = (

@@ -14,7 +14,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from djinnload import columns, grouping, hlog, objective, packing, spread, summarize
+from djinnload import (
+    columns,
+    grouping,
+    hlog,
+    objective,
+    packing,
+    scaling,
+    spread,
+    summarize,
+)
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding, void
 from djinnload.health import CellEvidence, judge_cell, not_applicable
@@ -74,7 +83,9 @@ def fold_run(run_dir: Path) -> Document:
     ]
     if index:
         _repair(run_dir, index, cells)
-    summary = summarize.finite(run_summary(manifest, cells))
+    summary = summarize.finite(
+        run_summary(manifest, cells) | scaling.of_run(manifest, cells)
+    )
     write_json(run_dir / "curves.json", curves(cells))
     write_json(run_dir / "summary.json", summary)
     return dict(summary)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from djinnload import regressions
 from djinnload.describe import describe
-from djinnload.report import text
+from djinnload.report import plan_text, text
 from djinnload.scenarios.load import load
 from djinnload.summary import fold_run, read_run
 
@@ -99,8 +99,8 @@ def test_names_are_text_not_markup(shown):
 def test_plan_says_what_a_run_would_do(monkeypatch):
     out = io.StringIO()
     console = Console(file=out, width=110, color_system=None)
-    monkeypatch.setattr(text, "Console", lambda **_: console)
-    text.show_plan(describe(load("quick")))
+    monkeypatch.setattr(plan_text, "Console", lambda **_: console)
+    plan_text.show_plan(describe(load("quick")))
     found = out.getvalue()
     for words in ("4 cells", "arm qos", "arm fcfs", "0.2 of capacity", "gpt2-tiny"):
         assert words in found

@@ -119,6 +119,6 @@ def check(
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return
-    from djinnload.report import text
+    from djinnload.report import plan_text
 
-    text.show_plan(found)
+    plan_text.show_plan(found)

@@ -1,0 +1,90 @@
+"""What a run would do, in the terminal: for ``djinnload check``."""
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from djinnload.describe import Description, Expected
+from djinnload.report.amounts import number
+
+__all__ = ("show_plan",)
+
+
+def show_plan(plan: Description) -> None:
+    """Print what a run would do."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(plan.scenario)}[/]: {_counted(plan)}")
+    if len(plan.points) > 1:
+        console.print(_plan_of_points(plan))
+    else:
+        for arm, populations in plan.populations.items():
+            table = _plain_table(f"arm {escape(arm)}", *_PLANNED)
+            for each in populations:
+                table.add_row(*map(escape, _expected(each)))
+            console.print(table)
+    for model in plan.models:
+        console.print(f"model {model.model_id}, {model.architecture}", markup=False)
+    more = ", calibration included" if plan.calibrated else ""
+    console.print(f"order: {', '.join(plan.cells)}", markup=False)
+    console.print(
+        f"time: about {plan.seconds:.0f} s{more}, and up to {plan.grace_s:.0f} s of "
+        "grace; nothing was opened",
+        markup=False,
+    )
+
+
+def _counted(plan: Description) -> str:
+    """Return how many cells there are, and of what."""
+    arms = dict.fromkeys(
+        key.rpartition("/")[2] for key in (*plan.populations, *plan.skipped)
+    )
+    told = f"{len(plan.cells)} cells"
+    if len(plan.points) == 1:
+        return told
+    left_out = len(plan.skipped) * plan.repeats
+    less = f", less {left_out} that are skipped" * bool(left_out)
+    return (
+        f"{told} = {len(plan.points)} points × {len(arms)} arms × "
+        f"{plan.repeats} repeats{less}"
+    )
+
+
+def _plan_of_points(plan: Description) -> Table:
+    table = _plain_table(
+        "", "point", "arm", "population", "load", "sessions", "s a cell"
+    )
+    for point in plan.points:
+        measured = [key for key in plan.populations if key.rpartition("/")[0] == point]
+        for key in measured:
+            for each in plan.populations[key]:
+                name, _, _, load, sessions, _ = _expected(each)
+                row = (point, key.rpartition("/")[2], name, load, sessions)
+                table.add_row(*map(escape, row), number(plan.cell_s[key]))
+        for key in plan.skipped:
+            if key.rpartition("/")[0] == point:
+                table.add_row(*map(escape, (point, key.rpartition("/")[2])), "skipped")
+    return table
+
+
+_PLANNED = ("population", "class", "workload", "load", "sessions", "requests")
+
+
+def _expected(each: Expected) -> tuple[str, ...]:
+    sessions = "by capacity" if each.sessions is None else number(each.sessions)
+    requests = "–" if each.requests is None else f"{each.requests} a session"
+    if each.nbytes is not None:
+        requests += f", {each.nbytes:,} bytes in"
+    return each.name, each.qos_class, each.workload, each.load, sessions, requests
+
+
+def _plain_table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+    )
+    for name in columns:
+        table.add_column(name)
+    return table
