@@ -1,12 +1,13 @@
 """Which servers a run needs, and the targets opened on them.
 
 One boot is shared by all repeats and by every arm that agrees on what needs a boot; the
-servers stay up side by side, the unmeasured ones idle. Address: argument > scenario >
-``GENIE_SERVER_ADDRESS`` > the embedded reference server as a child process.
+servers stay up side by side, the unmeasured ones idle. Address: argument > scenario
+(``address`` or ``launch``) > ``GENIE_SERVER_ADDRESS`` > the embedded reference server,
+a child process.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -19,11 +20,18 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from djinnload import launch
+from djinnload import launch, launch_hook
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError, LocalProtocolError, ScenarioError
 from djinnload.plan import CellPlan
 from djinnload.scenarios.load import Scenario
+from djinnload.server_settings import (
+    command,
+    differing,
+    environment,
+    path,
+    settings,
+)
 from djinnload.spi import (
     AsyncTarget,
     CallbackTarget,
@@ -41,7 +49,6 @@ __all__ = (
     "Driver",
     "answers",
     "booted",
-    "differing",
     "driving",
     "key",
     "opened",
@@ -53,23 +60,8 @@ Driver = Callable[
     [str | Target, str], AbstractAsyncContextManager[tuple[CallbackTarget, Proof]]
 ]
 
-#: Embedded server: where every setting of ``[target.server]`` goes.
+#: A server that we start: the scenario's own command, or the embedded one.
 EMBEDDED = ""
-
-_OWN = "DJINNLOAD_SERVER_"
-#: `djinnload.server.settings` reads them; Djinn's own names where it has one.
-_VARIABLES = {
-    "policy": f"{_OWN}POLICY",
-    "slots": "GENIE_QOS_MAX_CONCURRENCY",
-    "shares": "GENIE_QOS_CLASS_SHARES",
-    "default_class": "GENIE_QOS_DEFAULT_CLASS",
-    "escalation_delay": "GENIE_QOS_ESCALATION_DELAY_MS",
-    "admission_limit": f"{_OWN}ADMISSION_LIMIT",
-    "queue_limit": f"{_OWN}QUEUE_LIMIT",
-    "threads": f"{_OWN}THREADS",
-    "nice": f"{_OWN}NICE",
-    "device": f"{_OWN}DEVICE",
-}
 
 
 @runtime_checkable
@@ -120,7 +112,7 @@ class Boot(Struct, frozen=True):
         kept = f"during {during}; what was measured until then is kept"
         if self.child is not None:
             return HostError(
-                f"the reference server ended {kept}; its log {self.child.log}"
+                f"{self.child.name} ended {kept}; its log {self.child.log}"
             )
         return HostError(
             f"nothing listens at {self.address} any more, its server was lost {kept}; "
@@ -132,7 +124,8 @@ class Boot(Struct, frozen=True):
         return {
             "kind": self.proof.kind,
             "address": self.address,
-            "embedded": self.child is not None,
+            "embedded": self.child is not None and self.child.name == launch.EMBEDDED,
+            "pid": self.child and self.child.process.pid,
             "evidence": msgspec.to_builtins(self.proof.evidence),
             "settings": dict(self.settings),
             "register": self.register,
@@ -156,15 +149,16 @@ class _Clock:
 
 
 def where(scenario: Scenario, target: str | Target | None) -> str | Target:
-    """Return the address (or target object) to drive; EMBEDDED for our own server.
+    """Return the address (or target object) to drive; EMBEDDED for one that we start.
 
     Raises:
         ScenarioError: The address is none.
     """
     if target is not None:
         return _checked(scenario, target, "--target")
-    if scenario.target.address or scenario.target.use != "djinn":
-        return scenario.target.address or EMBEDDED
+    wanted = scenario.target
+    if wanted.address or wanted.launch or wanted.use != "djinn":
+        return wanted.address or EMBEDDED
     address = os.environ.get("GENIE_SERVER_ADDRESS", EMBEDDED)
     return address and _checked(scenario, address, "GENIE_SERVER_ADDRESS")
 
@@ -183,24 +177,6 @@ def key(scenario: Scenario) -> str:
     return msgspec.json.encode(scenario.target, order="sorted").decode()
 
 
-def settings(scenario: Scenario) -> dict[str, Any]:
-    """Return the settings of ``[target.server]`` that the scenario gives.
-
-    Plain data: durations in ns, shares by class.
-    """
-    given: dict[str, Any] = msgspec.to_builtins(scenario.target.server)
-    shares = given.get("shares") or {}
-    given["shares"] = {k: v for k, v in shares.items() if v is not None} or None
-    return {name: value for name, value in given.items() if value is not None}
-
-
-def differing(scenarios: Iterable[Scenario]) -> list[str]:
-    """Return the server settings that are not the same in all *scenarios*."""
-    found = [settings(scenario) for scenario in scenarios]
-    names = sorted({name for each in found for name in each})
-    return [n for n in names if any(e.get(n) != found[0].get(n) for e in found)]
-
-
 def refuse_reboots(
     arms: Mapping[str, Scenario], targets: Mapping[str, str | Target]
 ) -> None:
@@ -215,28 +191,16 @@ def refuse_reboots(
         names = differing(arms[arm] for arm in sharing)
         if target == EMBEDDED or not names:
             continue
-        listed = ", ".join(f"target.server.{name}" for name in names)
+        listed = ", ".join(map(path, names))
         named = ", ".join(sharing[:4]) + ", …" * (len(sharing) > 4)  # noqa: PLR2004 - a line
         what = target if isinstance(target, str) else "the target given"
         raise ScenarioError(
             "--target",
             f"arms {named} differ in {listed}, which needs a server "
             f"started for each, and {what!r} is not ours to start; choose one with "
-            "--arm NAME, or leave the address out to use the embedded reference server",
+            "--arm NAME, or leave the address out: djinnload then starts one for each, "
+            "by [target.launch] or the embedded reference server",
         )
-
-
-def environment(scenario: Scenario) -> dict[str, str]:
-    """Return ``[target.server]`` as the environment of the embedded server."""
-    return {_VARIABLES[k]: _text(k, v) for k, v in settings(scenario).items()}
-
-
-def _text(name: str, value: Any) -> str:
-    if name == "shares":
-        return ",".join(f"{k}={v!r}" for k, v in value.items())
-    if name == "escalation_delay":
-        return repr(value / 1e6)
-    return str(value)
 
 
 @asynccontextmanager
@@ -264,26 +228,39 @@ async def opened(
         TargetError: Nothing, or no Djinn, answers; or it refuses a model.
     """
     wanted = settings(scenario)
-    register = scenario.target.register
-    if target != EMBEDDED or scenario.target.use != "djinn":
-        register = "weights" if register == "auto" else register
+    register, hook = scenario.target.register, scenario.target.launch
+    ours = target == EMBEDDED and (hook or scenario.target.use == "djinn")
+    if register == "auto":
+        register = "id" if ours and hook is None else "weights"
+    if not ours:
         async with drive(target, register) as (driven, proof):
             address = target if isinstance(target, str) else ""
+            wanted = {k: v for k, v in wanted.items() if not k.startswith("launch.")}
             yield Boot(name, address, driven, proof, wanted, register)
         return
-    register = "id" if register == "auto" else register
-    log = directory / f"server-{name}.log"
-    ready_s = scenario.target.ready / 1e9
     async with (
-        launch.embedded(
-            environment(scenario), log, ready_s=ready_s, cores=cores
-        ) as child,
+        _started(scenario, name, directory, cores) as child,
         drive(child.address, register) as (driven, proof),
     ):
         # We started it with these settings; what it echoes itself counts for more.
         launched = {k: Evidence("launched", v) for k, v in wanted.items()}
         proven = Proof(proof.kind, {**launched, **proof.evidence}, proof.registration)
         yield Boot(name, child.address, driven, proven, wanted, register, child)
+
+
+def _started(
+    scenario: Scenario, name: str, directory: Path, cores: Collection[int] | None
+) -> AbstractAsyncContextManager[launch.Child]:
+    """Return the server of ours, to be started."""
+    hook = scenario.target.launch
+    if hook is None:
+        log, ready_s = directory / f"server-{name}.log", scenario.target.ready / 1e9
+        return launch.embedded(environment(scenario), log, ready_s=ready_s, cores=cores)
+    stem, dot, suffix = hook.log.rpartition(".")
+    log = directory / (f"{stem}-{name}.{suffix}" if dot else f"{suffix}-{name}")
+    ports = iter(launch_hook.free_port, 0)
+    wanted = command(scenario, name, directory, ports)
+    return launch_hook.launched(wanted, log, cores=cores)
 
 
 async def booted(

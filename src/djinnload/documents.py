@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from djinnload import boots, manifest
+from djinnload import manifest, server_settings
 from djinnload.boots import Boot
 from djinnload.plan import CellPlan
 from djinnload.scenarios.cells import Cell
@@ -86,7 +86,7 @@ def _comparison(scenario: Scenario, order: Iterable[Cell]) -> dict[str, Any] | N
     chosen = {arm for each in arms.values() for arm in each}
     if wanted is None or wanted.baseline not in chosen or len(chosen) == 1:
         return None
-    differing = (boots.differing(each.values()) for each in arms.values())
+    differing = (server_settings.differing(each.values()) for each in arms.values())
     return {
         "baseline": wanted.baseline,
         "metrics": list(wanted.metrics),
@@ -155,9 +155,11 @@ def _server(scenario: Scenario, boot: Boot) -> dict[str, Any] | None:
     """Return what the server takes of this host; None if it is not ours."""
     if boot.child is None:
         return None
-    given = boots.settings(scenario)
-    return {
+    shares = {"shares_host": True}
+    if scenario.target.launch is not None:
+        return shares | {"nice": boot.child.nice, "threads": None}
+    given = server_settings.settings(scenario)
+    return shares | {
         "nice": given.get("nice", _NICE),
         "threads": given.get("threads") or max(1, boot.child.cores - 1),
-        "shares_host": True,
     }

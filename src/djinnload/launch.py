@@ -20,7 +20,10 @@ from msgspec import Struct
 
 from djinnload.errors import HostError
 
-__all__ = ("Child", "embedded", "tail")
+__all__ = ("EMBEDDED", "PATIENCE_S", "Child", "embedded", "tail")
+
+#: Name of the server that is part of this package.
+EMBEDDED = "the reference server"
 
 #: How long a server may take to end after SIGTERM before it is killed.
 PATIENCE_S = 5.0
@@ -36,17 +39,28 @@ class Child(Struct):
         address: ``host:port`` that it listens on.
         log: Where its output goes.
         cores: How many it may use.
+        name: What messages call it.
+        metrics_port: Of its diagnostics; None: it was told none.
     """
 
     process: anyio.abc.Process
     address: str
     log: Path
     cores: int = 1
+    name: str = EMBEDDED
+    metrics_port: int | None = None
 
     @property
     def alive(self) -> bool:
         """Return whether the process is running."""
         return self.process.returncode is None
+
+    @property
+    def nice(self) -> int | None:
+        """Return how nice it is; None: it has ended."""
+        with suppress(ProcessLookupError):
+            return os.getpriority(os.PRIO_PROCESS, self.process.pid)
+        return None
 
     async def idle(self, limit_s: float) -> bool:
         """Wait until it uses next to no CPU; return False if it still does at the end.

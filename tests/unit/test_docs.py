@@ -270,6 +270,7 @@ def structs():
         schema.Calibrate,
         schema.Target,
         schema.Server,
+        schema.Launch,
         schema.Population,
         schema.Sweep,
         schema.NamedPoint,

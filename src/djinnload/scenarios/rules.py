@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
-from djinnload.scenarios import points, rates, search_range
+from djinnload.scenarios import behaviours, launching, points, rates, search_range
 from djinnload.scenarios.schema import (
     Arm,
     Document,
@@ -25,12 +25,14 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _times(document)
     yield from _workers(document)
     yield from _server(document)
+    yield from launching.problems(document.target)
     yield from _twice(document.populations, "population")
     for i, population in enumerate(document.populations):
         for key, reason in _population(population, document.scenario):
             yield f"$.population[{i}].{key}", reason
     yield from _twice(document.sweeps, "sweep")
     yield from _twice(document.arms, "arm")
+    yield from _behaviours(document)
     yield from points.problems(document)
     yield from _arm_names(document)
     yield from _comparison(document)
@@ -181,6 +183,12 @@ def _think(population: Population) -> Iterator[Problem]:
             yield "think.low", "must not be over high"
     elif think.mean == 0:
         yield "think.mean", "must be greater than 0, or leave think out"
+
+
+def _behaviours(document: Document) -> Iterator[Problem]:
+    for i, arm in enumerate(document.arms):
+        for key, reason in behaviours.problems(arm.behaviours):
+            yield f"$.arm[{i}].behaviours.{key}", reason
 
 
 def _arm_names(document: Document) -> Iterator[Problem]:

@@ -15,11 +15,13 @@ from djinnload.units import SECOND, Duration, Hz, Share
 __all__ = (
     "NAME_PATTERN",
     "Arm",
+    "Behaviours",
     "Calibrate",
     "Comparison",
     "Constant",
     "Document",
     "Exponential",
+    "Launch",
     "Lognormal",
     "NamedPoint",
     "Population",
@@ -144,6 +146,24 @@ class Server(Config, frozen=True, kw_only=True):
     device: Text | None = None
 
 
+class Launch(Config, frozen=True, kw_only=True):
+    """``[target.launch]``: how to start the server; see `scenarios.launching`.
+
+    Attributes:
+        command: argv, no shell, with placeholders; stays in the foreground.
+        env: Added to ours, with placeholders; arms may differ in it.
+        cwd: Of the server; None: ours.
+        ready: ns until it must listen on ``{port}``.
+        log: Its output, in the run directory, the boot's name before the suffix.
+    """
+
+    command: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    env: dict[str, str] = {}
+    cwd: Text | None = None
+    ready: Duration = Duration(60 * SECOND)
+    log: Text = "server.log"
+
+
 class Target(Config, frozen=True, kw_only=True):
     """``[target]``: what is driven.
 
@@ -151,6 +171,7 @@ class Target(Config, frozen=True, kw_only=True):
         use: Name of the target plugin.
         address: ``host:port``; None: see `djinnload.boots`.
         server: Settings of a server that we boot.
+        launch: The command that boots it; None: it runs, or is the embedded one.
         register: ``id``: the server builds the models; ``weights``: we send them.
         ready: ns that a server is given to answer.
         options: Of the target plugin.
@@ -159,6 +180,7 @@ class Target(Config, frozen=True, kw_only=True):
     use: Text = "djinn"
     address: Annotated[str, Meta(pattern=r"^\S+:\d{1,5}\Z")] | None = None
     server: Server = Server()
+    launch: Launch | None = None
     register: Literal["auto", "id", "weights"] = "auto"
     ready: Duration = Duration(60 * SECOND)
     options: dict[str, Any] = {}
@@ -245,6 +267,41 @@ class Population(Config, frozen=True, kw_only=True):
     objectives: tuple[str, ...] = ()
 
 
+class Behaviours(Config, frozen=True, kw_only=True):
+    """``[[arm]] behaviours``: how its requests are executed; None: not said.
+
+    Attributes:
+        preset: What `djinnload.scenarios.behaviours` has under that name; the keys
+            beside it change single ones.
+        weights: On the server, or sent with every call.
+        state: Of a session: on the server, sent there and back, or made anew.
+        result: What the client needs next, or every tensor.
+        plan: Made once, or at each call.
+        phases: Prefill and decode queued apart, or not told apart.
+        memory: Allocator of the server.
+    """
+
+    preset: (
+        Literal[
+            "semantic_blind",
+            "partially_aware",
+            "full",
+            "full_without_skeletonization",
+            "full_without_stateful_caching",
+            "full_without_phase_detection",
+            "full_without_plan_cache",
+            "full_without_vmu",
+        ]
+        | None
+    ) = None
+    weights: Literal["resident", "per_call"] | None = None
+    state: Literal["session", "shipped", "recomputed"] | None = None
+    result: Literal["needed", "all"] | None = None
+    plan: Literal["cached", "per_call"] | None = None
+    phases: Literal["apart", "merged"] | None = None
+    memory: Literal["arena", "torch", "cudamalloc"] | None = None
+
+
 class Arm(Config, frozen=True, kw_only=True):
     """``[[arm]]``: one way of doing it; arms are compared.
 
@@ -253,6 +310,7 @@ class Arm(Config, frozen=True, kw_only=True):
         set: Values by path, such as ``target.server.policy``.
         unset: Paths removed.
         skip: Of a sweep, by its name: values that this arm is not measured at.
+        behaviours: That the target executes and its server echoes.
     """
 
     name: Name
@@ -260,6 +318,7 @@ class Arm(Config, frozen=True, kw_only=True):
     set: dict[str, Any] = {}
     unset: tuple[str, ...] = ()
     skip: dict[str, tuple[Any, ...]] = {}
+    behaviours: Behaviours | None = None
 
 
 class NamedPoint(Config, frozen=True, kw_only=True):
