@@ -55,6 +55,7 @@ def population(
         "turn": np.zeros(n, int),
         "session": np.arange(n),
         "user": np.zeros(n, int),
+        "worker": np.zeros(n, int),
         "session_end": np.ones(n, bool),
     }
     for field, change in changes.items():

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ("Flights", "kept", "populations")
 
-#: sent and done (float64 ns, NaN: never sent) of requests.
-Flights = tuple[Array, Array]
+#: sent and done (float64 ns, NaN: never sent) of requests, and their workers.
+Flights = tuple[Array, Array, Array]
 Values = Callable[[], Array]
 
 _TURN = ("worker", "user", "session", "turn")
@@ -49,8 +49,8 @@ def populations(
         if manifest.get("interrupted"):
             taken = _without_cancelled(taken, others)
         made[name] = _population(name, taken, plans.get(name) or {}, manifest)
-    sent, done = zip((np.empty(0), np.empty(0)), *others, strict=True)
-    return made, (np.concatenate(sent), np.concatenate(done))
+    sent, done, by = zip((np.empty(0),) * 3, *others, strict=True)
+    return made, (np.concatenate(sent), np.concatenate(done), np.concatenate(by))
 
 
 def kept(
@@ -69,8 +69,6 @@ def kept(
     }
     due = taken["due_ns"]
     taken |= {name: taken[name] - due for name in _AFTER_DUE}
-    # Who sent them is not known here; users and sessions tell them apart.
-    taken["worker"] = np.zeros(len(rows), np.int64)
     packed: Parts = {name: _packed(values) for name, values in taken.items()}
     packed["session_end"] = Labels(packed["session_end"], (False, True))
     plan = (manifest.get("populations") or {}).get(samples.name) or {}
@@ -99,8 +97,9 @@ def _split(
         if len(rows):
             found.setdefault(name, []).append(at(rows))
     if not measured.all():
-        sent, done = (columns.floats(table[name]) for name in ("sent_ns", "done_ns"))
-        others.append((sent[~measured], done[~measured]))
+        flights = (table[name] for name in ("sent_ns", "done_ns", "worker"))
+        sent, done, by = (columns.floats(each)[~measured] for each in flights)
+        others.append((sent, done, by))
 
 
 def _in_due_order(taken: Parts) -> Parts:
@@ -238,7 +237,7 @@ def _without_cancelled(taken: Parts, others: list[Flights]) -> Parts:
     cut = _Grouped(taken).any(taken["outcome"] == "cancelled")
     due = taken["due_ns"]()
     flights = [(due + taken[name]()).astype(np.float64)[cut] for name in _AFTER_DUE]
-    others.append((flights[1], flights[3]))
+    others.append((flights[1], flights[3], taken["worker"]()[cut]))
     rows = np.flatnonzero(~cut)
     return {name: _taken(column, rows) for name, column in taken.items()}
 

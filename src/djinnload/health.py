@@ -57,8 +57,8 @@ class CellEvidence(Struct, frozen=True):
         probes: Rows ``t_ns, source, device, name, value``; None: none were kept.
         manifest: The cell's manifest.json.
         calibration: calibration.json, or None where no rate was calibrated.
-        other_flights: sent and done (float64 ns, NaN: never sent) of the requests that
-            are in no population, as those of warm-up are.
+        other_flights: sent and done (float64 ns, NaN: never sent) and worker of the
+            requests that are in no population, as those of warm-up are.
         resolved: How many replies of each population told which QoS class.
     """
 
@@ -66,7 +66,7 @@ class CellEvidence(Struct, frozen=True):
     probes: pa.Table | None
     manifest: Mapping[str, Any]
     calibration: Mapping[str, Any] | None = None
-    other_flights: tuple[Array, Array] = (np.empty(0), np.empty(0))
+    other_flights: tuple[Array, Array, Array] = (np.empty(0),) * 3
     resolved: Mapping[str, Mapping[str, int]] = {}
 
     def plan(self, population: str) -> Mapping[str, Any]:
@@ -96,11 +96,16 @@ class CellEvidence(Struct, frozen=True):
         window = self.manifest["window"]
         return window["begin_ns"], window["end_ns"]
 
-    def flights(self) -> Iterator[tuple[Array, Array]]:
-        """Yield, in parts, when each request that was sent was sent and done."""
-        yield _sent(*self.other_flights)
+    def flights(self, worker: str = "") -> Iterator[tuple[Array, Array]]:
+        """Yield, in parts, when each request that was sent was sent and done.
+
+        Args:
+            worker: One of the `workers`, of whose requests.
+        """
+        yield _sent(*self.other_flights, worker)
         for each in self.populations.values():
-            yield _sent(each.requests.sent_ns, each.requests.done_ns)
+            r = each.requests
+            yield _sent(r.sent_ns, r.done_ns, r.worker if worker else None, worker)
 
     @property
     def workers(self) -> tuple[str, ...]:
@@ -139,8 +144,12 @@ class CellEvidence(Struct, frozen=True):
         return times[near][order], values[near][order]
 
 
-def _sent(sent: Array, done: Array) -> tuple[Array, Array]:
+def _sent(
+    sent: Array, done: Array, by: Array | None, worker: str
+) -> tuple[Array, Array]:
     was = np.isfinite(sent)
+    if worker:
+        was &= by == int(worker.removeprefix("w"))
     return (sent, done) if was.all() else (sent[was], done[was])
 
 

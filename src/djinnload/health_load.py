@@ -53,14 +53,17 @@ LITTLE_ERRORS = 3.0
 LITTLE_LEAST = 1000
 #: A difference of less than this, of requests in flight, is not looked at.
 LITTLE_FLIGHTS = 0.05
-#: Values that are looked up at once.
-_AT_ONCE = 2**17
+#: Gaps that are looked up to see whether all of them have to be.
+_LOOKED_UP = 1000
 #: Fewer samples have no standard error to speak of.
 LITTLE_SAMPLES = 100
 
 
-def first_requests(requests: Requests) -> Array:
-    """Return the index of each session's first request."""
+def first_requests(requests: Requests) -> Array | slice:
+    """Return which rows are the first request of a session; a slice if all are."""
+    session = requests.session
+    if (session[1:] > session[:-1]).all():
+        return slice(None)
     order, starts = stats.by_session(requests)
     return order[starts]
 
@@ -93,45 +96,68 @@ def if_arrivals(evidence: "CellEvidence") -> str:
         return "no population is open"
     if not any(evidence.plan(each.name).get("random") for each in evidence.open):
         return "no open population has a random arrival process"
-    if not any(True for _ in _starts(evidence)):
+    if not any(True for _ in _enough_starts(evidence)):
         return f"fewer than {ARRIVALS_LEAST} sessions were sent"
     return ""
 
 
-def _starts(evidence: "CellEvidence") -> Iterator[tuple[str, Array, Array]]:
-    """Yield name, due gaps and sent gaps of each population that ARRIVALS judges."""
+def _enough_starts(
+    evidence: "CellEvidence",
+) -> Iterator[tuple[PopulationSamples, Array | slice, Array]]:
+    """Yield each population that ARRIVALS judges, its starts, when these were sent."""
     for samples in evidence.open:
         if not evidence.plan(samples.name).get("random"):
             continue
-        requests = samples.requests
-        first = first_requests(requests)
-        sent = requests.sent_ns[first]
+        first = first_requests(samples.requests)
+        sent = samples.requests.sent_ns[first]
+        if int(np.isfinite(sent).sum()) >= ARRIVALS_LEAST:
+            yield samples, first, sent
+
+
+def _starts(evidence: "CellEvidence") -> Iterator[tuple[str, Array, Array]]:
+    """Yield name, due gaps and sent gaps of each population that ARRIVALS judges."""
+    for samples, first, sent in _enough_starts(evidence):
         # What was never sent is UNDELIVERED's: its due time is left out too.
         was = np.isfinite(sent)
-        if int(was.sum()) >= ARRIVALS_LEAST:
-            due = requests.due_ns[first][was].astype(np.float64)
-            yield samples.name, np.diff(np.sort(due)), np.diff(np.sort(sent[was]))
+        due = samples.requests.due_ns[first]
+        yield samples.name, _gaps(due[was].astype(np.float64)), _gaps(sent[was])
+
+
+def _gaps(times: Array) -> Array:
+    return np.diff(np.sort(times))
 
 
 def _distance(a: Array, b: Array, alike: float) -> float:
     """Return the two-sample Kolmogorov-Smirnov distance, gaps within *alike* alike.
 
     Without that, arrivals of one instant (gaps of 0) are always far from their sends.
+    Where it is up to `ARRIVALS_DISTANCE`, this is a bound of it: millions of gaps take
+    seconds to look up.
     """
     a, b = np.sort(a), np.sort(b)
-    return max(_above(a, b, alike), _above(b, a, alike), 0.0)
+    bound = max(_bound(a, b, alike), _bound(b, a, alike), 0.0)
+    if bound <= ARRIVALS_DISTANCE:
+        return bound
+    return max(_above(a, b, alike, a), _above(b, a, alike, b), 0.0)
 
 
-def _above(a: Array, b: Array, alike: float) -> float:
-    """Return by how much more of *a* is up to x than of *b* up to x + *alike*."""
-    most = -1.0
-    # In parts, which fit the caches and take no memory.
-    for begin in range(0, len(a), _AT_ONCE):
-        x = a[begin : begin + _AT_ONCE]
-        ours = np.searchsorted(a, x, side="right") / len(a)
-        theirs = np.searchsorted(b, x + alike, side="right") / len(b)
-        most = max(most, float((ours - theirs).max()))
-    return most
+def _bound(a: Array, b: Array, alike: float) -> float:
+    """Return what `_above` is at most, from some of *a*."""
+    some = a[np.linspace(0, len(a) - 1, _LOOKED_UP).astype(np.int64)]
+    # Between two of them, as many of a as up to the larger, of b as up to the smaller.
+    ours = np.searchsorted(a, some, side="right")[1:] / len(a)
+    theirs = np.searchsorted(b, some + alike, side="right")[:-1] / len(b)
+    return max(float((ours - theirs).max()), _above(a, b, alike, some[:1]))
+
+
+def _above(a: Array, b: Array, alike: float, at: Array) -> float:
+    """Return by how much more of *a* is up to x than of *b* up to x + *alike*.
+
+    The most of all x *at*.
+    """
+    ours = np.searchsorted(a, at, side="right") / len(a)
+    ours -= np.searchsorted(b, at + alike, side="right") / len(b)
+    return float(ours.max())
 
 
 def _cv(gaps: Array) -> float:
@@ -219,8 +245,12 @@ def if_overloaded(evidence: "CellEvidence") -> str:
 
 def _ramps(samples: PopulationSamples) -> bool:
     """Return whether the plan itself asked for ever more, or less; nobody else can."""
-    due = samples.requests.due_ns[first_requests(samples.requests)]
-    counts, _ = np.histogram(due, TREND_BATCHES, samples.window_ns)
+    due = np.sort(samples.requests.due_ns[first_requests(samples.requests)])
+    at = np.linspace(*samples.window_ns, TREND_BATCHES + 1)
+    bounds = np.append(
+        np.searchsorted(due, at[:-1]), np.searchsorted(due, at[-1:], "right")
+    )
+    counts = np.diff(bounds)
     p, change = _trend(counts.astype(np.float64))
     return p < STEADY_P and abs(change) > TREND_SHARE * float(np.median(counts))
 
@@ -280,20 +310,22 @@ def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
     finished = evidence.manifest.get("window", {}).get("finished_ns")
     if evidence.manifest.get("interrupted") and finished:
         end = max(begin, min(end, int(finished)))
-    counted = [_counted(evidence, worker, begin, end) for worker in evidence.workers]
-    times, seen = (np.concatenate(each) for each in zip(*counted, strict=True))
-    n, area, rows, there = len(seen), 0.0, 0, np.zeros(len(seen))
-    for sent, done in evidence.flights():
-        spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
-        area += float(spans.sum())
-        rows += int((spans > 0).sum())
-        there += _up_to(sent, times) - _up_to(done, times)
+    n, area, rows = 0, 0.0, 0
+    beyond: list[Array] = []
+    for worker in evidence.workers:
+        times, seen = _counted(evidence, worker, begin, end)
+        there = np.zeros(len(times))
+        for sent, done in evidence.flights(worker):
+            spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
+            area += float(spans.sum())
+            rows += int((spans > 0).sum())
+            there += _up_to(sent, times) - _up_to(done, times)
+        # A stall delays the instants of its own worker alone, past a burst of its own.
+        beyond.append(seen - there)
+        n += len(seen)
     expected = area / max(1, end - begin)
-    sizes = [len(at) for at, _ in counted]
-    if min(sizes) < 2:  # noqa: PLR2004 - no spread of one
+    if min(map(len, beyond)) < 2:  # noqa: PLR2004 - no spread of one
         return math.nan, math.nan, n, expected, rows
-    # Each worker counts its own, which are its part of all rows: they are dealt out.
-    beyond = np.split(seen - there / len(sizes), np.cumsum(sizes)[:-1])
     error = math.hypot(*(each.std(ddof=1) / math.sqrt(len(each)) for each in beyond))
     found = expected + sum(float(each.mean()) for each in beyond)
     return found, error, n, expected, rows

@@ -104,7 +104,7 @@ class Requests(Columns):
         queue_ns, exec_ns, units, bytes_sent, bytes_received, reused_tokens,
             max_abs_diff: float64, NaN where null.
         verified: `Labels` of True, False or None (not checked).
-        turn, session, user: int64.
+        turn, session, user, worker: int64.
         session_end: bool.
     """
 
@@ -127,6 +127,7 @@ class Requests(Columns):
         "turn",
         "session",
         "user",
+        "worker",
         "session_end",
     )
 

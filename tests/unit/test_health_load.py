@@ -274,7 +274,7 @@ def test_flights_of_the_warm_up_count_too():
     seen = (at, count + 50 * (at < BEGIN + 4 * SECOND))
     short = cell(measured, probe=probes(seen=seen))
     assert len(only("LITTLE", short)) == 1
-    whole = structs.replace(short, other_flights=(sent, done))
+    whole = structs.replace(short, other_flights=(sent, done, 0 * sent))
     assert only("LITTLE", whole) == []
 
 

@@ -8,6 +8,7 @@ import health_kit as kit  # tests/, by conftest.py
 from djinnload import health_generator, health_load
 from djinnload.health import CellEvidence, judge_cell
 from djinnload.summary import generator
+from djinnload.units import MS
 
 PROBES = ("t_ns", "source", "device", "name", "value")
 
@@ -80,6 +81,8 @@ def dealt(seed, n):
     """A population, and what each of n workers counts of it, its part dealt out."""
     whole = kit.population(seed, rate=400.0, service_ms=2.0)
     order = np.argsort(whole.requests.due_ns)
+    for k in range(n):
+        whole.requests.worker[order[k::n]] = k
     parts = [kit.renamed(whole, kept=order[k::n]) for k in range(n)]
     seen = [kit.flights(seed * n + k, part) for k, part in enumerate(parts)]
     return whole, [kit.probes(k, seen=each) for k, each in enumerate(seen)]
@@ -103,6 +106,39 @@ def test_a_worker_whose_rows_are_lost_breaks_littles_law(seed):
     kept = np.setdiff1d(order, order[1::3])
     left = kit.renamed(whole, kept=np.sort(kept))
     assert "LITTLE" in codes(evidence(*counted, population=left))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_instants_past_a_stall_of_their_own_worker_stand(seed):
+    """Both wait for the loop, which then sends all that fell due meanwhile."""
+    rng = np.random.default_rng(seed)
+    whole = kit.population(seed, rate=400.0, capacity=100)
+    r = whole.requests
+    r.worker[:] = np.arange(len(r.due_ns)) % 2
+    counted = []
+    for k in range(2):
+        mine = r.worker == k
+        took = r.done_ns[mine] - r.sent_ns[mine]
+        stalls = np.sort(rng.uniform(kit.BEGIN, kit.END, 50))
+        r.sent_ns[mine] = after_stalls(r.sent_ns[mine], stalls)
+        r.done_ns[mine] = r.sent_ns[mine] + took
+        at = np.sort(rng.uniform(kit.BEGIN, kit.END - 50 * MS, 500))
+        # A little later than the sends of that burst.
+        at = after_stalls(at, stalls) + 1
+        sent, done = np.sort(r.sent_ns[mine]), np.sort(r.done_ns[mine])
+        seen = np.searchsorted(sent, at, "right") - np.searchsorted(done, at, "right")
+        counted.append(kit.probes(k, seen=(at.astype(np.int64), seen)))
+    found = evidence(*counted, population=kit.renamed(whole))
+    together, _, _, expected, _ = health_load.in_flight(found)
+    assert together == pytest.approx(expected, rel=0.05)
+    assert "LITTLE" not in codes(found)
+
+
+def after_stalls(at, begins, lasts=40 * MS):
+    """The same times, those within a stall moved to its end."""
+    stall = np.searchsorted(begins, at) - 1
+    inside = (stall >= 0) & (at < begins[stall] + lasts)
+    return np.where(inside, np.ceil(begins[stall] + lasts), at)
 
 
 def test_the_summary_tells_of_each_worker_and_of_the_worst():
