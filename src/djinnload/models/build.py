@@ -19,8 +19,11 @@ __all__ = (
     "arguments",
     "build",
     "cache_name",
+    "fill",
     "from_config",
+    "hollow",
     "shapes",
+    "to_torch",
 )
 
 _LARGEST: Final = 2**20  #: Of any number of a configuration: none has more.
@@ -52,22 +55,49 @@ def from_config(
             or the weights do not fit it.
     """
     family = families.family(architecture)
-    state = {tensor.name: _to_torch(tensor) for tensor in tensors}
-    if family.tied is not None and config.get("tie_word_embeddings", True):
-        output, embedding = family.tied
-        if embedding in state:
-            state.setdefault(output, state[embedding])
+    state = {tensor.name: to_torch(tensor) for tensor in tensors}
     # More layers than tensors never fit; without this, a number could cost hours.
     if families.layers(family, {**family.defaults, **config}) > len(state):
         raise ValueError(f"{len(state)} weights do not fit {architecture}")
+    module = hollow(architecture, config)
+    fill(module, architecture, config, state)
+    return module
+
+
+def hollow(architecture: str, config: Mapping[str, Any]) -> "torch.nn.Module":
+    """Return the module in eval mode, its weights on the meta device.
+
+    Raises:
+        HostError: torch or transformers is not installed.
+        ValueError: The architecture is not allowed, or the configuration is not right.
+    """
     module = _module(architecture, config)
+    return module.requires_grad_(requires_grad=False).eval()
+
+
+def fill(
+    module: "torch.nn.Module",
+    architecture: str,
+    config: Mapping[str, Any],
+    state: Mapping[str, "torch.Tensor"],
+) -> None:
+    """Give *module* exactly these weights; they become its own, none is copied.
+
+    Raises:
+        ValueError: They do not fit it.
+    """
+    family = families.family(architecture)
+    given = dict(state)
+    if family.tied is not None and config.get("tie_word_embeddings", True):
+        output, embedding = family.tied
+        if embedding in given:
+            given.setdefault(output, given[embedding])
     # How often a norm was trained is of no use; nothing else is a whole number.
-    state |= {n: v for n, v in module.state_dict().items() if _counts(v)}
+    given |= {n: v for n, v in module.state_dict().items() if _counts(v)}
     try:
-        module.load_state_dict(state, strict=True, assign=True)
+        module.load_state_dict(given, strict=True, assign=True)
     except RuntimeError as error:
         raise ValueError(f"weights do not fit {architecture}: {error}") from error
-    return module.requires_grad_(requires_grad=False).eval()
 
 
 def shapes(architecture: str, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -166,7 +196,12 @@ def _counts(value: "torch.Tensor") -> bool:
     return not value.is_floating_point()
 
 
-def _to_torch(tensor: Tensor) -> "torch.Tensor":
+def to_torch(tensor: Tensor) -> "torch.Tensor":
+    """Return *tensor* for torch, over its own memory if that is writable.
+
+    Raises:
+        ValueError: It is not of floating point, or its bytes are not of its shape.
+    """
     import torch
 
     if tensor.dtype not in families.DTYPES:

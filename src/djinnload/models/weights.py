@@ -24,7 +24,16 @@ from djinnload.models import checkpoint, families, initial
 from djinnload.models.checkpoint import SAFETENSORS_CODES, read
 from djinnload.spi import Model, Tensor
 
-__all__ = ("content_sha256", "ensure", "sha256", "tensors")
+__all__ = (
+    "cached",
+    "content_sha256",
+    "ensure",
+    "mapped",
+    "path_of",
+    "ready",
+    "sha256",
+    "tensors",
+)
 
 _FORMAT: Final = 1  #: Part of the cache key; raise it when the numbers change.
 _HASH: Final = "djinnload.content_sha256"
@@ -41,7 +50,7 @@ def ensure(model: Model) -> Path:
         HostError: The cache cannot be written.
         ScenarioError: The model's checkpoint cannot be read, or does not fit.
     """
-    path = _cache_dir() / f"{_safe(model.name)}-{model.dtype}-{_key(model)}.safetensors"
+    path = path_of(model)
     try:
         if _intact(path):
             return path
@@ -52,6 +61,50 @@ def ensure(model: Model) -> Path:
     except OSError as error:
         raise HostError(f"cannot keep weights in {path.parent}: {error}") from error
     return path
+
+
+def path_of(model: Model) -> Path:
+    """Return where the weights of *model* are kept, or would be.
+
+    Raises:
+        ScenarioError: The model's checkpoint is not there.
+    """
+    return _cache_dir() / f"{_safe(model.name)}-{model.dtype}-{_key(model)}.safetensors"
+
+
+def ready(model: Model) -> bool:
+    """Return whether `ensure` has nothing to make.
+
+    Raises:
+        ScenarioError: The model's checkpoint is not there.
+    """
+    return _intact(path_of(model))
+
+
+def cached(model: Model) -> bool:
+    """Return whether *model* has a file, whole or not.
+
+    Raises:
+        ScenarioError: The model's checkpoint cannot be read.
+    """
+    return path_of(model).exists()
+
+
+def mapped(model: Model) -> tuple[str, list[Tensor]]:
+    """Return the hash that the file gives itself, and the tensors, memory-mapped.
+
+    A file that is there is not read: whoever gets the tensors can hash them.
+
+    Raises:
+        HostError: The cache cannot be written, or its file is not what it should be.
+        ScenarioError: The model's checkpoint cannot be read, or does not fit.
+    """
+    path = path_of(model) if cached(model) else ensure(model)
+    try:
+        metadata, found = read(path)
+        return metadata[_HASH], found
+    except (OSError, ValueError, LookupError) as error:
+        raise HostError(f"cannot read weights, remove {path}: {error}") from error
 
 
 def tensors(model: Model) -> Iterator[Tensor]:

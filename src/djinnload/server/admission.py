@@ -89,11 +89,8 @@ class Admission(Generic[T]):
         self._escalation_ns = settings.escalation_delay_ns
         self._admission_limit = settings.admission_limit
         self._queue_limit = settings.queue_limit
-        # One FIFO for all classes, unless the policy tells them apart.
-        shared: deque[Ticket[T]] = deque()
-        self._queues = {
-            name: deque() if settings.policy == "qos" else shared for name in CLASSES
-        }
+        self._queues: dict[str, deque[Ticket[T]]] = _queues(settings.policy)
+        self._decodes: dict[str, deque[Ticket[T]]] = _queues(settings.policy)
         self._waiting = 0
         self._held = 0
 
@@ -107,10 +104,20 @@ class Admission(Generic[T]):
         """Return the requests that wait for a slot."""
         return self._waiting
 
-    def offer(self, item: T, qos_class: str, now_ns: int) -> str | None:
+    def offer(
+        self, item: T, qos_class: str, now_ns: int, *, decode: bool = False
+    ) -> str | None:
         """Take *item* in, or return why not, in Djinn's words.
 
         Call `start_next` afterwards until it returns None.
+
+        Args:
+            item: Comes back with its ticket.
+            qos_class: Whose queue it joins.
+            now_ns: When it came.
+            decode: It is a decode told apart from prefills: it waits in a queue of its
+                own, which goes before its class's other one, unless the head of that
+                has waited for the escalation delay.
         """
         active, limit = self.active, self._admission_limit
         if active >= limit:
@@ -119,7 +126,8 @@ class Admission(Generic[T]):
         if self._waiting >= self._queue_limit:
             what = f"{self._waiting} waiting requests >= {self._queue_limit} limit"
             return f"Queue limit exceeded: {what}"
-        self._queues[qos_class].append(Ticket(item, qos_class, now_ns))
+        queues = self._decodes if decode else self._queues
+        queues[qos_class].append(Ticket(item, qos_class, now_ns))
         self._waiting += 1
         return None
 
@@ -127,7 +135,7 @@ class Admission(Generic[T]):
         """Give a free slot to the request whose turn it is; None if none can start."""
         if not self._waiting or self._held >= self._slots:
             return None
-        ticket = self._queues[self._pick(now_ns)].popleft()
+        ticket = self._pick(now_ns).popleft()
         ticket.started_ns = now_ns
         self._waiting -= 1
         self._held += 1
@@ -139,12 +147,27 @@ class Admission(Generic[T]):
         self._held -= 1
         self.running[ticket.qos_class] -= 1
 
-    def _pick(self, now_ns: int) -> str:
-        waiting = [name for name in CLASSES if self._queues[name]]
+    def _pick(self, now_ns: int) -> deque[Ticket[T]]:
+        heads = {name: queue for name in CLASSES if (queue := self._next(name, now_ns))}
         if self._policy == "qos":
-            for name in waiting:
-                waited = now_ns - self._queues[name][0].arrived_ns
+            for name, queue in heads.items():
                 under = self.running[name] < self.limits[name]
-                if under or waited >= self._escalation_ns:
-                    return name
-        return waiting[0]
+                if under or self._escalated(queue, now_ns):
+                    return queue
+        return next(iter(heads.values()))
+
+    def _next(self, name: str, now_ns: int) -> deque[Ticket[T]]:
+        """Return which of the class's two queues is served next; empty: neither."""
+        decodes, others = self._decodes[name], self._queues[name]
+        if not decodes or (others and self._escalated(others, now_ns)):
+            return others
+        return decodes
+
+    def _escalated(self, queue: deque[Ticket[T]], now_ns: int) -> bool:
+        return now_ns - queue[0].arrived_ns >= self._escalation_ns
+
+
+def _queues(policy: str) -> dict[str, deque[Ticket[T]]]:
+    # One FIFO for all classes, unless the policy tells them apart.
+    shared: deque[Ticket[T]] = deque()
+    return {name: deque() if policy == "qos" else shared for name in CLASSES}

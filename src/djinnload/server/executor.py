@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from djinnload.clock import monotonic_ns
 from djinnload.models import families
@@ -18,6 +19,7 @@ from djinnload.server.inputs import RequestError, check_inputs
 from djinnload.server.loading import Loaded, Recipe, load
 from djinnload.server.sessions import Kept, Sessions
 from djinnload.server.settings import Settings
+from djinnload.server.shipping import Modules, restored, shipped
 from djinnload.spi import Tensor
 
 __all__ = ("ECHO", "Answer", "Executor", "RequestError", "Work")
@@ -40,6 +42,11 @@ class Work(Struct, frozen=True):
         session: None: no state is read or left.
         finalize: The session is freed afterwards, whatever comes of the request.
         needs: ``NAME`` or ``NAME[-1]`` (its last position only); empty: everything.
+        weights: Sent with it, run instead of the resident ones; empty: none.
+        state: Sent with it; empty and *ships_state*: the session begins.
+        ships_state: The state is sent back, and none is left here.
+        plans: The module is built for this request alone.
+        did: By behaviour, what was done; filled in as it is done.
     """
 
     fingerprint: str
@@ -49,6 +56,11 @@ class Work(Struct, frozen=True):
     session: str | None = None
     finalize: bool = False
     needs: tuple[str, ...] = ()
+    weights: tuple[Tensor, ...] = ()
+    state: tuple[Tensor, ...] = ()
+    ships_state: bool = False
+    plans: bool = False
+    did: dict[str, str] = field(default_factory=dict)
 
 
 class Answer(Struct, frozen=True):
@@ -75,6 +87,7 @@ class Executor:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.modules = Modules(settings.device)
         self.sessions = Sessions(
             max_sessions=settings.max_sessions, max_bytes=settings.max_session_bytes
         )
@@ -117,6 +130,8 @@ class Executor:
     def answer(self, work: Work) -> tuple[tuple[Tensor, ...], int]:
         """Return the outputs that are needed, and how many positions were reused."""
         if work.loaded is None:
+            work.did.update(dict.fromkeys(("weights", "state", "plan"), "none"))
+            work.did["result"] = "all"
             return work.inputs, 0
         import torch
 
@@ -126,11 +141,27 @@ class Executor:
             for tensor in work.inputs
             if _acceptable(tensor)
         }
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            self.modules.of(work.loaded, work.weights, anew=work.plans) as (
+                loaded,
+                sha,
+            ),
+        ):
+            work.did["weights_sha256"] = sha
+            work.did["weights"] = "per_call" if work.weights else "resident"
+            work.did["plan"] = "per_call" if work.plans else "cached"
+            work.did["result"] = "needed" if work.needs else "all"
+            called = replace(work, loaded=loaded)
+            if work.ships_state:
+                return self._shipped(called, loaded, arguments, dtype)
             if work.session is None:
-                found, reused = self.forward(work.loaded, arguments, None, keep=False)
+                found, reused = self.forward(loaded, arguments, None, keep=False)
+                cached = families.family(loaded.model.architecture).cached
+                work.did["state"] = "recomputed" if cached else "none"
             else:
-                found, reused = self._in_session(work, work.session, arguments)
+                found, reused = self._in_session(called, work.session, arguments)
+                work.did["state"] = "session"
             return _needed(found, work.needs), reused
 
     def forward(
@@ -155,6 +186,22 @@ class Executor:
         if loaded.cache_name:
             given["use_cache"] = keep
         return loaded.module(**given), past
+
+    def _shipped(
+        self, work: Work, loaded: Loaded, arguments: dict[str, Any], dtype: Any
+    ) -> tuple[tuple[Tensor, ...], int]:
+        """Continue what the request brought along, and send it all back."""
+        kept = None
+        if work.state:
+            kept = restored(loaded, work.state, self.settings.device, dtype)
+        found, reused = self.forward(loaded, arguments, kept, keep=True)
+        outputs = _needed(found, work.needs)
+        # Nobody needs the last one; who knows nothing of needs gets it all the same.
+        if not (work.finalize and work.needs):
+            cache = shipped(loaded, found[loaded.cache_name])
+            outputs += tuple(_tensor(name, value) for name, value in cache.items())
+        work.did["state"] = "shipped"
+        return outputs, reused
 
     def _in_session(
         self, work: Work, name: str, arguments: dict[str, Any]

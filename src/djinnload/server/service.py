@@ -20,6 +20,7 @@ from djinnload.server.loading import Loaded, Recipe
 from djinnload.server.log import log, one_line
 from djinnload.server.sessions import SessionError
 from djinnload.server.settings import Settings
+from djinnload.server.shipping import parted
 from djinnload.wire import djinn as wire
 from djinnload.wire.djinn import Buffer, Frame, MessageType
 
@@ -32,6 +33,7 @@ _PHASES = {
     "llm_prefill": "prefill",
     "llm_decode": "decode",
 }
+_MERGED = {"begin": "prefill", "continue": "decode"}
 #: Types that Djinn does not know at the commit we follow: it closes without a word.
 _UNKNOWN = (
     MessageType.EXECUTE_WITH_BREAKPOINT,
@@ -49,7 +51,7 @@ class _Pending(Struct, frozen=True):
     work: Work
     respond: Respond
     session_id: str
-    behaviours: Mapping[str, str] | None
+    asked: Mapping[str, Any]
 
 
 class Service:
@@ -118,7 +120,8 @@ class Service:
             respond(_failed(str(error)))
             return
         qos_class = resolve_class(request.meta, self._settings.default_class)
-        refusal = self._admission.offer(pending, qos_class, arrived_ns)
+        decode = pending.work.did["phases"] == "apart" and _decodes(request.meta)
+        refusal = self._admission.offer(pending, qos_class, arrived_ns, decode=decode)
         if refusal is not None:
             respond(_failed(refusal))
             return
@@ -132,21 +135,38 @@ class Service:
         asked = ours.get("behaviours")
         asked = asked if isinstance(asked, dict) else {}
         phase = _PHASES.get(str(meta.get("execution_phase")))
-        name = meta.get("session_id")
+        # Who does not tell phases apart says what to do with the session only.
+        phase = phase or _MERGED.get(str(ours.get("session")))
+        shipping = asked.get("state") == "shipped"
+        name = None if shipping else meta.get("session_id")
         kept = phase is not None and isinstance(name, str) and name != ""
         if kept and len(str(name)) > _LONGEST_NAME:
             raise RequestError(f"session_id is longer than {_LONGEST_NAME} characters")
+        # The echo gives back whatever came, by any name.
+        echoes = (request.inputs, (), ())
+        inputs, weights, state = parted(request.inputs) if loaded else echoes
         work = Work(
             fingerprint=request.fingerprint,
             loaded=loaded,
-            inputs=request.inputs,
+            inputs=inputs,
+            weights=weights,
+            state=state,
+            ships_state=shipping,
+            plans=asked.get("plan") == "per_call",
             continues=phase == "decode",
             session=str(name) if kept else None,
             finalize=bool(meta.get("session_finalize")),
             needs=() if asked.get("result") == "all" else _needs(ours),
+            did={"phases": self._phases(asked, meta)},
         )
         session_id = str(name) if kept else f"session_{uuid4().hex[:12]}"
-        return _Pending(work, respond, session_id, _done_of(asked, work))
+        return _Pending(work, respond, session_id, asked)
+
+    def _phases(self, asked: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+        """Return how a request will be queued: with its phase, or without looking."""
+        if asked.get("phases") != "apart" or self._settings.policy == "none":
+            return "merged"
+        return "apart" if meta.get("execution_phase") in _PHASES else "none"
 
     def _model(self, fingerprint: str) -> Loaded | None:
         if fingerprint == ECHO:
@@ -201,11 +221,11 @@ class Service:
             "qos_class": ticket.qos_class,
         }
         echo: dict[str, Any] = dict(self._said)
-        if pending.work.loaded is not None:
-            echo |= _named(pending.work.loaded)
+        if (loaded := pending.work.loaded) is not None:
+            echo |= _named(loaded)
             echo["reused_tokens"] = answer.reused_tokens
-        if pending.behaviours is not None:
-            echo["behaviours"] = pending.behaviours
+        if pending.asked:
+            echo |= _done(pending.asked, pending.work)
         return wire.execute_reply("success", answer.outputs, metrics, echo)
 
     def _register(
@@ -309,20 +329,19 @@ def _needs(ours: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(needs)
 
 
-def _done_of(asked: Mapping[str, Any], work: Work) -> dict[str, str] | None:
+def _decodes(meta: Mapping[str, Any]) -> bool:
+    return _PHASES.get(str(meta.get("execution_phase"))) == "decode"
+
+
+def _done(asked: Mapping[str, Any], work: Work) -> dict[str, Any]:
     """Return what was done of the behaviours *asked*; those not known are left out."""
-    if not asked:
-        return None
-    stateless = work.session is None and work.loaded is not None
-    # A request that names no outputs needs all of them.
-    all_needed = not work.needs and asked.get("result") != "needed"
-    did = {
-        "weights": "resident",
-        "state": "recomputed" if stateless else "session",
-        "result": "all" if all_needed else "needed",
-        "memory": "torch",
-    }
-    return {name: did[name] for name in asked if name in did}
+    did = dict(work.did)
+    sha256 = did.pop("weights_sha256", None)
+    if asked.get("result") == "needed" and not work.needs:
+        did["result"] = "needed"  # who names no outputs needs all of them
+    behaviours = {name: did[name] for name in asked if name in did}
+    ran = {} if sha256 is None else {"weights_sha256": sha256}
+    return {**ran, "behaviours": behaviours}
 
 
 def _described(error: BaseException) -> str:

@@ -27,6 +27,7 @@ from djinnload.spi import (
 )
 from djinnload.targets.exchange import Deserted, Exchange, resolve
 from djinnload.targets.requests import ECHO, Templates, fingerprint
+from djinnload.targets.shipping import Shipping
 from djinnload.wire import djinn as wire
 from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
 
@@ -72,13 +73,16 @@ class Djinn:
         self._address = plan.address
         self._endpoint = await resolve(plan.address)
         names = {model.name: fingerprint(model, plan.register) for model in plan.models}
-        self._templates = Templates(names)
+        real = [model for model in plan.models if model.name != ECHO]
+        self._shipping = Shipping(real)
+        self._templates = Templates(names, self._shipping)
         await self._ready(plan.ready_ns)
         said = await self._warmed()
         spent = {"sent": 0, "received": 0}
         for model in plan.models:
             fields = await self._introduce(model, names[model.name], plan, spent)
             said = {**said, **fields}
+        await asyncio.to_thread(self._shipping.prepare)
         kind = said.pop("server", None)
         return Proof(
             kind=_kind(kind),
@@ -89,6 +93,8 @@ class Djinn:
     def submit(self, call: Call, on_reply: OnReply) -> Callable[[], Reply | None]:
         """See `djinnload.spi.CallbackTarget`."""
         buffers = self._templates.request(call)
+        if call.behaviours:
+            on_reply = partial(self._shipping.received, call, on_reply)
         done = partial(self._replied, on_reply)
         exchange = Exchange(buffers, self._now, done)
         self._live.add(exchange)
@@ -96,7 +102,8 @@ class Djinn:
         return partial(self._cancel, exchange)
 
     def end_session(self, session_id: str) -> None:
-        """Do nothing: no session is kept on this side."""
+        """Forget the state that was shipped for the session, if any."""
+        self._shipping.end(session_id)
 
     def lost(self) -> bool:
         """Return whether nothing has listened at the address for a second.

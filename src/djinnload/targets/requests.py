@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from djinnload.errors import LocalProtocolError
 from djinnload.spi import Call, Model, Tensor
+from djinnload.targets.shipping import Shipping, in_session, inputs_of
 from djinnload.wire.djinn import Buffer, tensor_fields, v2_request
 from djinnload.wire.payload import view
 
@@ -57,10 +58,14 @@ class Templates:
 
     Args:
         fingerprints: By the model's name.
+        shipping: Has what behaviours add.
     """
 
-    def __init__(self, fingerprints: Mapping[str, str]) -> None:
+    def __init__(
+        self, fingerprints: Mapping[str, str], shipping: Shipping | None = None
+    ) -> None:
         self._fingerprints = fingerprints
+        self._shipping = shipping or Shipping(())
         self._kept: dict[tuple[Any, ...], _Template] = {}
 
     def request(self, call: Call) -> list[Buffer]:
@@ -68,17 +73,22 @@ class Templates:
 
         Raises:
             LocalProtocolError: The workload asked for what cannot be sent.
+            HostError: Weights that are to be sent cannot be had.
         """
-        request = call.request
         inputs = [
             tensor
             if tensor.name == name
             else msgspec.structs.replace(tensor, name=name)
-            for name, tensor in request.inputs.items()
+            for name, tensor in inputs_of(call).items()
         ]
-        made = self._template(call, inputs)
-        if request.state is not None:
-            session = json.dumps(f"{call.session_id}/{request.state}").encode()
+        weights: tuple[Tensor, ...] = ()
+        if call.behaviours:
+            inputs += self._shipping.state(call)
+            weights = self._shipping.weights(call)
+        made = self._template(call, inputs, weights)
+        inputs += weights
+        if in_session(call):
+            session = json.dumps(f"{call.session_id}/{call.request.state}").encode()
             return v2_request(made.before + session + made.after, inputs)
         if made.heads is None:
             buffers = v2_request(made.before, inputs)
@@ -90,7 +100,9 @@ class Templates:
             found += (head, view(tensor))
         return found or list(made.heads)
 
-    def _template(self, call: Call, inputs: list[Tensor]) -> "_Template":
+    def _template(
+        self, call: Call, inputs: list[Tensor], weights: tuple[Tensor, ...]
+    ) -> "_Template":
         request = call.request
         key = (
             request.model,
@@ -107,7 +119,9 @@ class Templates:
         if made is None:
             if len(self._kept) >= _KEPT:
                 self._kept.clear()
-            made = self._kept[key] = _Template(*self._format(call, inputs))
+            # The weights follow from the model's name: no part of the key.
+            made = _Template(*self._format(call, [*inputs, *weights]))
+            self._kept[key] = made
         return made
 
     def _format(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:
@@ -115,7 +129,7 @@ class Templates:
         more = _session_fields(call)
         if ours := _ours(call):
             more["djinnload"] = ours
-        if call.request.state is None:
+        if not in_session(call):
             return _json({**fields, **more}), b""
         rest = b", " + _json(more)[1:] if more else b"}"
         return _json(fields)[:-1] + b', "session_id": ', rest
@@ -141,23 +155,29 @@ class Templates:
 
 
 def _session_fields(call: Call) -> dict[str, Any]:
-    request = call.request
+    request, asked = call.request, call.behaviours
     fields: dict[str, Any] = {}
+    shipped = request.state is not None and asked.get("state") == "shipped"
     # Without a state to come back to, Djinn still reserves an arena: free it at once.
-    if request.last or request.state is None:
+    if request.last or not (shipped or in_session(call)):
         fields["session_finalize"] = True
     phases = _PHASES if request.state is None else _MAKES_STATE
-    if request.step in phases:
+    if request.step in phases and asked.get("phases") != "merged":
         fields["execution_phase"] = phases[request.step]
     return fields
 
 
 def _ours(call: Call) -> dict[str, Any]:
+    request, asked = call.request, call.behaviours
     ours: dict[str, Any] = {}
-    if call.behaviours:
-        ours["behaviours"] = dict(call.behaviours)
-    if call.request.needs:
-        ours["needs"] = list(call.request.needs)
+    if asked:
+        ours["behaviours"] = dict(asked)
+    if request.needs and asked.get("result") != "all":
+        ours["needs"] = list(request.needs)
+    if asked.get("phases") == "merged" and in_session(call):
+        # Djinn's word for this tells phases apart.
+        continues = _MAKES_STATE.get(request.step) == "decode"
+        ours["session"] = "continue" if continues else "begin"
     return ours
 
 

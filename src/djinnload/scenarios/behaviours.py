@@ -1,0 +1,63 @@
+"""What arms can be told to do, one preset for each arm of the evaluation; pure.
+
+Each is a word that the target executes and its server echoes; see docs/server.md.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from djinnload.scenarios.schema import Behaviours
+
+__all__ = ("NAMES", "PRESETS", "problems", "resolved")
+
+NAMES: Final = ("weights", "state", "result", "plan", "phases", "memory")
+
+_FULL: Final = {
+    "weights": "resident",
+    "state": "session",
+    "result": "needed",
+    "plan": "cached",
+    "phases": "apart",
+}
+_AWARE: Final = {**_FULL, "state": "shipped", "phases": "merged"}
+PRESETS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
+    {
+        "full": _FULL,
+        "partially_aware": _AWARE,
+        "semantic_blind": {
+            **_AWARE,
+            "weights": "per_call",
+            "result": "all",
+            "plan": "per_call",
+        },
+        "full_without_skeletonization": {**_FULL, "result": "all"},
+        "full_without_stateful_caching": {**_FULL, "state": "shipped"},
+        "full_without_phase_detection": {**_FULL, "phases": "merged"},
+        "full_without_plan_cache": {**_FULL, "plan": "per_call"},
+        "full_without_vmu": {**_FULL, "memory": "torch"},
+    }
+)
+
+
+def resolved(asked: Behaviours | None) -> dict[str, str]:
+    """Return the behaviours by name: the preset's, and what is said beside it."""
+    if asked is None:
+        return {}
+    found = dict(PRESETS[asked.preset]) if asked.preset else {}
+    said = {name: getattr(asked, name) for name in NAMES}
+    found |= {name: value for name, value in said.items() if value is not None}
+    return {name: found[name] for name in NAMES if name in found}
+
+
+def problems(asked: Behaviours | None) -> Iterator[tuple[str, str]]:
+    """Yield (key, reason) of what cannot be executed anywhere."""
+    if "memory" not in resolved(asked) or asked is None:
+        return
+    key = "preset" if asked.memory is None else "memory"
+    what = f"{asked.preset!r} needs memory, which" if key == "preset" else "it"
+    reason = (
+        f"{what} takes a server with an arena of its own, and the reference server has "
+        "none yet: leave it out, all its arms use torch's allocator"
+    )
+    yield key, reason

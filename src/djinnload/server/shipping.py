@@ -1,0 +1,222 @@
+"""What calls bring along, or have made anew: weights, state, the plan of the model.
+
+All of it is done for real, and noted in ``Work.did`` where it is done, never before. A
+"plan" is the module: what transformers makes of a configuration, without its weights.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import Lock, local
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from djinnload.models import families
+from djinnload.server.inputs import RequestError
+from djinnload.server.loading import Loaded, content_sha256
+from djinnload.server.sessions import Kept
+from djinnload.spi import Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ("STATE", "WEIGHT", "Modules", "parted", "restored", "shipped")
+
+#: What the names of shipped tensors begin with.
+WEIGHT, STATE = "weight/", "state/"
+_STATE = re.compile(r"state/(0|[1-9]\d*)\.(key|value)")
+_RANK = 4  # batch, heads, positions, size of a head
+#: Integers as wide as numbers: equal bits, not equal values, make equal weights.
+_BITS = {2: "int16", 4: "int32", 8: "int64"}
+
+
+class _Scratch(Struct):
+    """A module of one worker thread; between calls it holds no weights."""
+
+    module: Any
+    hollow: dict[str, Any]
+
+
+class Modules:
+    """Modules with the weights of one call, or made for one call.
+
+    Args:
+        device: Of the models.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._kept = local()
+        # transformers promises nothing of building on two threads.
+        self._building = Lock()
+
+    @contextmanager
+    def of(
+        self, loaded: Loaded, weights: Sequence[Tensor], *, anew: bool
+    ) -> Iterator[tuple[Loaded, str]]:
+        """Give *loaded*, or one like it for this call, and the hash of its weights.
+
+        Args:
+            loaded: The resident model.
+            weights: All of the model's, as sent; empty: the resident ones.
+            anew: The module is built for this call, and dropped after it.
+
+        Raises:
+            RequestError: The weights do not fit the model.
+        """
+        if not weights and not anew:
+            yield loaded, loaded.weights_sha256
+            return
+        from djinnload.models import build
+
+        model, resident = loaded.model, loaded.module.state_dict()
+        given = self._given(weights, resident) if weights else resident
+        scratch = self._built(loaded) if anew else self._scratch(loaded)
+        try:
+            # The tensors become the module's, where they are: nothing is copied.
+            build.fill(scratch.module, model.architecture, model.config, given)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        module = scratch.module.to(self._device)
+        sha256 = loaded.weights_sha256
+        if weights and not _same(given, resident):
+            sha256 = content_sha256(_bare(weights))
+        try:
+            yield replace(loaded, module=module), sha256
+        finally:
+            if not anew:
+                # A frame may be gigabytes: it goes with the call.
+                module.load_state_dict(scratch.hollow, strict=True, assign=True)
+
+    def _given(
+        self, weights: Sequence[Tensor], resident: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        from djinnload.models import build
+
+        try:
+            given = {t.name: build.to_torch(t) for t in _bare(weights)}
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        for name, value in given.items():
+            if name in resident and value.dtype != resident[name].dtype:
+                wanted = str(resident[name].dtype).removeprefix("torch.")
+                raise RequestError(f"weight {name} is not {wanted} as the model's is")
+        return {name: value.to(self._device) for name, value in given.items()}
+
+    def _scratch(self, loaded: Loaded) -> _Scratch:
+        kept = self._kept.__dict__.setdefault("models", {})
+        # The model that an identity names is kept with it, so it names no other.
+        if id(loaded) not in kept:
+            kept[id(loaded)] = loaded, self._built(loaded)
+        found: _Scratch = kept[id(loaded)][1]
+        return found
+
+    def _built(self, loaded: Loaded) -> _Scratch:
+        from djinnload.models import build
+
+        with self._building:
+            module = build.hollow(loaded.model.architecture, loaded.model.config)
+        return _Scratch(module, module.state_dict())
+
+
+def parted(
+    inputs: Sequence[Tensor],
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return what a forward takes, the weights, and the state, of a call's tensors."""
+    weights = tuple(t for t in inputs if t.name.startswith(WEIGHT))
+    state = tuple(t for t in inputs if t.name.startswith(STATE))
+    rest = tuple(t for t in inputs if not t.name.startswith((WEIGHT, STATE)))
+    return rest, weights, state
+
+
+def restored(
+    loaded: Loaded, state: Sequence[Tensor], device: str, dtype: "torch.dtype"
+) -> Kept:
+    """Return the session that *state* is: keys and values of every layer.
+
+    Raises:
+        RequestError: It is not a state of this model.
+    """
+    _refuse_encoder(loaded)
+    from transformers import DynamicCache
+
+    from djinnload.models import build
+
+    layers: dict[int, dict[str, Any]] = {}
+    for tensor in state:
+        match = _STATE.fullmatch(tensor.name)
+        if match is None or len(tensor.shape) != _RANK or not tensor.nbytes:
+            raise RequestError(f"{tensor.name} {list(tensor.shape)} is no state")
+        try:
+            value = build.to_torch(tensor).to(device, dtype)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        layers.setdefault(int(match[1]), {})[match[2]] = value
+    shapes = {
+        tuple(v.shape[i] for i in (0, 2)) for d in layers.values() for v in d.values()
+    }
+    whole = all(len(each) == 2 for each in layers.values())  # noqa: PLR2004 - key, value
+    if sorted(layers) != list(range(_layers(loaded))) or not whole or len(shapes) != 1:
+        raise RequestError(
+            f"the state has {len(state)} tensors, the model's is one key and one value "
+            f"for each of {_layers(loaded)} layers, all of one batch and length"
+        )
+    cache: Any = DynamicCache()
+    for index in sorted(layers):
+        cache.update(layers[index]["key"], layers[index]["value"], index)
+    tokens = shapes.pop()[1]
+    return Kept(loaded.name, cache, tokens, sum(t.nbytes for t in state))
+
+
+def shipped(loaded: Loaded, cache: Any) -> dict[str, Any]:
+    """Return the tensors by which `restored` makes *cache* again.
+
+    Raises:
+        RequestError: More than keys and values is kept for this model.
+    """
+    _refuse_encoder(loaded)
+    return {
+        f"{STATE}{i}.{kind}": value
+        for i, layer in enumerate(cache.layers)
+        for kind, value in (("key", layer.keys), ("value", layer.values))
+    }
+
+
+def _refuse_encoder(loaded: Loaded) -> None:
+    family = families.family(loaded.model.architecture)
+    if not family.cached:
+        raise RequestError(f"{loaded.name} keeps nothing between requests")
+    if any(port.once for port in family.inputs):
+        reason = "keeps what its encoder made too, which is not shipped"
+        raise RequestError(f'{loaded.name} {reason}; use state = "recomputed"')
+
+
+def _layers(loaded: Loaded) -> int:
+    family = families.family(loaded.model.architecture)
+    return families.layers(family, loaded.model.config)
+
+
+def _bare(weights: Sequence[Tensor]) -> list[Tensor]:
+    return [replace(t, name=t.name.removeprefix(WEIGHT)) for t in weights]
+
+
+def _same(given: Mapping[str, Any], resident: Mapping[str, Any]) -> bool:
+    """Return whether these are the resident weights, bit for bit: far less than a hash.
+
+    Numbers that are only counted were not sent.
+    """
+    import torch
+
+    return given.keys() <= resident.keys() and all(
+        value.shape == resident[name].shape
+        and torch.equal(_bits(value), _bits(resident[name]))
+        for name, value in given.items()
+    )
+
+
+def _bits(value: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return value.view(getattr(torch, _BITS[value.dtype.itemsize]))

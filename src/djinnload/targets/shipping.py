@@ -1,0 +1,132 @@
+"""What behaviours add to calls on this side: weights to send, state to keep and return.
+
+Nothing is copied: weights are views of their memory-mapped file, state of the reply.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec.structs import replace
+
+from djinnload.errors import LocalProtocolError
+from djinnload.spi import Call, Model, Outcome, Reply, Tensor
+
+__all__ = ("Shipping", "in_session", "inputs_of")
+
+#: What the names of shipped tensors begin with.
+WEIGHT, STATE = "weight/", "state/"
+#: Steps that go on with what an earlier one of the session left.
+_CONTINUES = ("decode",)
+
+
+def in_session(call: Call) -> bool:
+    """Return whether the server keeps what this call leaves, under a session's name."""
+    kept = call.behaviours.get("state", "session") == "session"
+    return kept and call.request.state is not None
+
+
+def inputs_of(call: Call) -> Mapping[str, Tensor]:
+    """Return the request's inputs, all of the session's where it is recomputed."""
+    request = call.request
+    if request.full is not None and call.behaviours.get("state") == "recomputed":
+        return request.full
+    return request.inputs
+
+
+class Shipping:
+    """The weights of models, and the state of sessions that is between two calls.
+
+    Args:
+        models: That may be asked for.
+    """
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self._models = {model.name: model for model in models}
+        self._weights: dict[str, tuple[str, tuple[Tensor, ...]]] = {}
+        self._state: dict[str, dict[str, tuple[Tensor, ...]]] = {}
+
+    def prepare(self) -> None:
+        """Map the weights that are in the cache already; no reading, no hashing."""
+        from djinnload.models import weights
+
+        for name, model in self._models.items():
+            if weights.cached(model):
+                self._load(name)
+
+    def weights(self, call: Call) -> tuple[Tensor, ...]:
+        """Return the weights to send with *call*.
+
+        Raises:
+            LocalProtocolError: Its model has none.
+            HostError: They had to be made first, and cannot be kept.
+        """
+        if call.behaviours.get("weights") != "per_call":
+            return ()
+        return self._load(call.request.model)[1]
+
+    def state(self, call: Call) -> tuple[Tensor, ...]:
+        """Return the state to send with *call*: none to begin with.
+
+        Raises:
+            LocalProtocolError: It continues what was never begun.
+        """
+        request = call.request
+        shipped = call.behaviours.get("state") == "shipped"
+        if not shipped or request.state is None or request.step not in _CONTINUES:
+            return ()
+        try:
+            return self._state[call.session_id][request.state]
+        except KeyError:
+            raise LocalProtocolError(
+                f"a {request.step} of a session that has no state yet: it begins with "
+                "a prefill that was answered"
+            ) from None
+
+    def received(
+        self, call: Call, on_reply: Callable[[Reply], None], reply: Reply
+    ) -> None:
+        """Keep the state of *reply* and hand on the rest; an error if it is not so."""
+        if reply.outcome is Outcome.OK:
+            reply = self._checked(call, self._kept(call, reply))
+        on_reply(reply)
+
+    def end(self, session_id: str) -> None:
+        """Forget the session's state; unknown ones are fine."""
+        self._state.pop(session_id, None)
+
+    def _kept(self, call: Call, reply: Reply) -> Reply:
+        request = call.request
+        if request.state is None or call.behaviours.get("state") != "shipped":
+            return reply
+        state = tuple(t for n, t in reply.outputs.items() if n.startswith(STATE))
+        outputs = {n: t for n, t in reply.outputs.items() if not n.startswith(STATE)}
+        if state:
+            self._state.setdefault(call.session_id, {})[request.state] = state
+        elif not request.last:
+            return _failed(reply, "the server sent no state back to be shipped again")
+        return replace(reply, outputs=outputs)
+
+    def _checked(self, call: Call, reply: Reply) -> Reply:
+        """Return *reply*, an error if other weights than those sent were run."""
+        if call.behaviours.get("weights") != "per_call":
+            return reply
+        ran, sent = reply.echo.get("weights_sha256"), self._load(call.request.model)[0]
+        if ran is None or ran == sent:
+            return reply
+        said = f"weights of sha256 {str(ran)[:16]}, sent were {sent[:16]}"
+        return _failed(reply, f"the server says that it ran {said}")
+
+    def _load(self, name: str) -> tuple[str, tuple[Tensor, ...]]:
+        found = self._weights.get(name)
+        if found is None:
+            from djinnload.models import weights
+
+            if name not in self._models:
+                raise LocalProtocolError(f"model {name!r} has no weights to send")
+            sha256, tensors = weights.mapped(self._models[name])
+            named = tuple(replace(t, name=WEIGHT + t.name) for t in tensors)
+            found = self._weights[name] = sha256, named
+        return found
+
+
+def _failed(reply: Reply, error: str) -> Reply:
+    return replace(reply, outcome=Outcome.ERROR, error=error, outputs={})

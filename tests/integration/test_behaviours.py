@@ -1,0 +1,211 @@
+"""Behaviours of arms on the reference server: done for real, in the bytes, answers right.
+
+The codec's prediction of a message's length is its own: what it encodes here is what
+has to be on the socket.
+"""
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from djinnload.models import weights
+from djinnload.scenarios.behaviours import PRESETS
+from djinnload.server.executor import Executor
+from djinnload.spi import Outcome, Tensor
+from djinnload.targets.djinn import Djinn
+from djinnload.wire import djinn as wire
+from server_kit import (
+    SETTINGS,
+    a_call,
+    ids,
+    opened,
+    recomputed,
+    run,
+    serving,
+    submitted,
+)
+
+pytestmark = pytest.mark.models
+TOKENS = (3, 1, 4, 1, 5, 9)
+PROMPT = 4
+
+
+def dialogue(model, behaviours):
+    """The calls of one session: a prefill, then a token at a time."""
+    for end in range(PROMPT, len(TOKENS) + 1):
+        first = end == PROMPT
+        yield a_call(
+            model.name,
+            ids(*TOKENS[:end]) if first else ids(TOKENS[end - 1]),
+            step="prefill" if first else "decode",
+            state="kv",
+            full=None if first else {"input_ids": ids(*TOKENS[:end])},
+            needs=("logits[-1]",),
+            last=end == len(TOKENS),
+            behaviours=behaviours,
+        )
+
+
+async def told(target, model, behaviours):
+    return [await submitted(target, call) for call in dialogue(model, behaviours)]
+
+
+def assert_right(model, replies):
+    wanted = recomputed(model, *TOKENS)[0]
+    for i, reply in enumerate(replies):
+        assert reply.outcome is Outcome.OK, reply.error
+        served = reply.outputs["logits"].numpy()[0, -1]
+        assert np.abs(served - wanted[PROMPT - 1 + i]).max() < 1e-4
+
+
+ARMS = {
+    **{name: dict(each) for name, each in PRESETS.items() if "memory" not in each},
+    "recomputed": {"state": "recomputed", "result": "needed"},
+    "only-weights": {"weights": "per_call"},
+    "only-plan": {"plan": "per_call"},
+    "plan-and-weights": {"weights": "per_call", "plan": "per_call"},
+    "merged": {"phases": "merged"},
+}
+
+
+@pytest.mark.parametrize("register", ["id", "weights"])
+@pytest.mark.parametrize("name", ARMS)
+def test_every_arm_is_executed_echoed_and_right(tiny, name, register):
+    behaviours = ARMS[name]
+
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, tiny, register=register)
+            for _ in range(2):
+                replies = await told(target, tiny, behaviours)
+                assert_right(tiny, replies)
+                for reply in replies:
+                    assert reply.echo["behaviours"] == behaviours
+                    assert reply.echo["weights_sha256"] == weights.sha256(tiny)
+                target.end_session("r-p-0-0")
+
+    run(main)
+
+
+def brought(model, behaviours, past):
+    """The tensors that behaviours add to a call after *past* tokens; zeros, by shape."""
+    found = []
+    if behaviours.get("state") == "shipped" and past:
+        heads, size = model.config["n_head"], model.config["n_embd"]
+        shape = (1, heads, past, size // heads)
+        data = bytes(4 * size * past)
+        found += [
+            Tensor(f"state/{i}.{kind}", shape, "float32", data)
+            for i in range(model.config["n_layer"])
+            for kind in ("key", "value")
+        ]
+    if behaviours.get("weights") == "per_call":
+        found += [replace(t, name=f"weight/{t.name}") for t in weights.tensors(model)]
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in ARMS if name != "recomputed"])
+def test_bytes_are_those_that_the_codec_predicts(tiny, name):
+    behaviours = ARMS[name]
+    shipped = behaviours.get("state") == "shipped"
+    merged = behaviours.get("phases") == "merged"
+
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, tiny, register="id")
+            calls = list(dialogue(tiny, behaviours))
+            for i, call in enumerate(calls):
+                past = 0 if i == 0 else PROMPT + i - 1
+                reply = await submitted(target, call)
+                inputs = [
+                    *call.request.inputs.values(), *brought(tiny, behaviours, past)
+                ]  # fmt: skip
+                ours = {"behaviours": behaviours}
+                if behaviours.get("result") != "all":
+                    ours["needs"] = ["logits[-1]"]
+                meta = {"fingerprint": "f" * 16, "qos_class": "realtime"}
+                if not shipped:
+                    meta["session_id"] = "r-p-0-0/kv"
+                    if merged:
+                        ours["session"] = "continue" if i else "begin"
+                if call.request.last:
+                    meta["session_finalize"] = True
+                if not merged:
+                    meta["execution_phase"] = call.request.step
+                meta["djinnload"] = ours
+                predicted = wire.execute_request(meta, inputs)
+                assert reply.bytes_sent == sum(map(len, predicted))
+
+    run(main)
+
+
+def test_blind_bytes_are_weights_and_state(tiny):
+    # Sized so that JSON and names are small against the weights, as they are in earnest.
+    sent = sum(t.nbytes for t in weights.tensors(tiny))
+    state = 2 * tiny.config["n_layer"] * 4 * tiny.config["n_embd"]
+
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, tiny, register="id")
+            blind = await told(target, tiny, PRESETS["semantic_blind"])
+            full = await told(target, tiny, PRESETS["full"])
+            for i, (a, b) in enumerate(zip(blind, full, strict=True)):
+                past = 0 if i == 0 else PROMPT + i - 1
+                names = 200 * (len(list(weights.tensors(tiny))) + 2 * 4)
+                extra = a.bytes_sent - (sent + past * state)
+                assert 0 < extra < names
+                assert a.bytes_received - b.bytes_received > (PROMPT + i) * state
+                assert b.bytes_sent < 1000
+
+    run(main)
+
+
+def test_weights_of_a_call_are_run_not_the_resident_ones(tiny):
+    other = replace(tiny, seed=tiny.seed + 1)
+
+    class Swapped(Djinn):
+        """Sends another seed's weights than were registered."""
+
+        async def open(self, plan, clock):
+            proof = await super().open(plan, clock)
+            self._shipping._models[tiny.name] = other
+            self._shipping._weights.clear()
+            return proof
+
+    async def main() -> None:
+        async with serving() as address:
+            plain, _ = await opened(address, tiny, register="id")
+            target = Swapped()
+            from djinnload.spi import TargetPlan
+            from server_kit import RealClock
+
+            await target.open(TargetPlan(address, (tiny,), "id", int(5e9)), RealClock())
+            call = a_call(tiny.name, ids(1, 2, 3), behaviours={"weights": "per_call"})
+            weights.ensure(other)
+            reply = await submitted(target, call)
+            assert reply.outcome is Outcome.OK, reply.error
+            assert reply.echo["weights_sha256"] == weights.sha256(other)
+            served = reply.outputs["logits"].numpy()
+            assert np.abs(served - recomputed(other, 1, 2, 3)).max() < 1e-4
+            resident = await submitted(plain, replace(call, behaviours={}))
+            served = resident.outputs["logits"].numpy()
+            assert np.abs(served - recomputed(tiny, 1, 2, 3)).max() < 1e-4
+
+    run(main)
+
+
+def test_concurrent_calls_do_not_share_a_module(tiny):
+    import asyncio
+
+    async def main() -> None:
+        settings = replace(SETTINGS, threads=4, admission_limit=100)
+        async with serving(settings, Executor(settings)) as address:
+            target, _ = await opened(address, tiny, register="id")
+            arms = [{"weights": "per_call"}, {"plan": "per_call"}, {}] * 8
+            wanted = recomputed(tiny, 1, 2, 3)
+            calls = [a_call(tiny.name, ids(1, 2, 3), behaviours=b) for b in arms]
+            for reply in await asyncio.gather(*(submitted(target, c) for c in calls)):
+                assert reply.outcome is Outcome.OK, reply.error
+                assert np.abs(reply.outputs["logits"].numpy() - wanted).max() < 1e-4
+
+    run(main)
