@@ -2,7 +2,7 @@
 
 import pytest
 
-from djinnload.models import build, catalog, weights
+from djinnload.models import build, catalog, hub, weights
 from djinnload.models.tolerance import calibrate, usual
 from djinnload.spi import Tensor
 
@@ -157,17 +157,20 @@ def test_hub_id(tmp_path, monkeypatch):
     GPT2LMHeadModel(GPT2Config(**config)).save_pretrained(tmp_path)
     asked = []
 
-    def download(name, *args, **options):
-        asked.append((name, *args, options.get("allow_patterns")))
-        return str(tmp_path / args[0]) if args else str(tmp_path)
+    def download(name, *, allow_patterns, local_files_only):
+        asked.append((name, local_files_only))
+        assert not [each for each in allow_patterns if "bin" in each]
+        return str(tmp_path)
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     model = catalog.find("some-one/some.model", seed=0)
     assert model.source == "some-one/some.model"
     assert build.build(model).config.n_embd == 64
-    assert asked[-1][0] == "some-one/some.model"
-    assert not [each for each in asked[-1][1] if "bin" in each]
+    # Looked up once, and nothing is fetched unless that was asked for.
+    assert asked == [("some-one/some.model", True)]
+    with hub.fetching():
+        catalog.find("some-one/some.model", seed=0)
+    assert asked[1:] == [("some-one/some.model", False)]
 
 
 def test_hub_that_does_not_answer(monkeypatch):
@@ -175,11 +178,13 @@ def test_hub_that_does_not_answer(monkeypatch):
 
     from djinnload.errors import ScenarioError
 
-    def download(name, *args, **options):
+    def download(name, **options):
         raise OSError("offline\nmore")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    with pytest.raises(ScenarioError, match=r"cannot read hub id 'a/b': offline$"):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(ScenarioError, match=r"djinnload prime SCENARIO.* \(offline\)"):
+        catalog.find("a/b", seed=0)
+    with hub.fetching(), pytest.raises(ScenarioError, match="cannot fetch 'a/b': off"):
         catalog.find("a/b", seed=0)
 
 

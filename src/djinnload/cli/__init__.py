@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from djinnload import __version__
-from djinnload.cli import catalogs, plugins, results, run, search, serve
+from djinnload.cli import catalogs, plugins, prime, results, run, search, serve
 from djinnload.cli.terminal import say_bug, say_error
 from djinnload.errors import DjinnloadError
 
@@ -72,5 +72,6 @@ for _verb in (
     plugins.schema,
     plugins.new_plugin,
     catalogs.models,
+    prime.prime,
 ):
     command.add_command(_verb)

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from djinnload.errors import ScenarioError, UnknownName
-from djinnload.models import families
+from djinnload.models import families, hub
 from djinnload.models.families import DTYPES, Family
 from djinnload.spi import Model
 
@@ -273,7 +273,7 @@ def find(name: str, *, seed: int, dtype: str = "float32") -> Model:
         directory = Path(name).expanduser().resolve()
         return _checkpoint(name, str(directory), directory / "config.json", seed, dtype)
     if _HUB.fullmatch(name):
-        return _checkpoint(name, name, _hub_config(name), seed, dtype)
+        return _checkpoint(name, name, hub.folder(name) / "config.json", seed, dtype)
     raise _unknown(name)
 
 
@@ -368,13 +368,3 @@ def _as_here(given: Mapping[str, Any]) -> dict[str, Any]:
         if rope.get("rope_type", "default") != "default":
             made["rope_scaling"] = {k: v for k, v in rope.items() if k != "rope_theta"}
     return made
-
-
-def _hub_config(name: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-
-        return Path(hf_hub_download(name, "config.json"))
-    except (ImportError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ScenarioError("model", f"cannot read hub id {name!r}: {reason}") from None

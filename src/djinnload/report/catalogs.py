@@ -8,9 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from djinnload.options import Setting
+from djinnload.prime import Ready
 from djinnload.registry import Entry
 
-__all__ = ("show_entries", "show_models", "show_options")
+__all__ = ("show_entries", "show_models", "show_options", "show_primed")
+
+_MILLION = 1e6
+_GB = 1e9
 
 
 def show_entries(found: Sequence[tuple[Entry, str]]) -> None:
@@ -42,6 +46,40 @@ def show_models(rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*row)
     _print(table)
+
+
+def show_primed(found: Ready) -> None:
+    """Print the models that are ready now, what was made, and the room there is."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in ("model", "dtype"):
+        table.add_column(name, no_wrap=True)
+    for name in ("parameters", "bytes"):
+        table.add_column(name, no_wrap=True, justify="right")
+    for name in ("from", "weights"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("seconds", no_wrap=True, justify="right")
+    for each in found.models:
+        table.add_row(
+            each.name,
+            each.dtype,
+            f"{each.parameters / _MILLION:,.2f} M",
+            f"{each.nbytes / _MILLION:,.1f} MB",
+            each.source,
+            "made" if each.made else "cached",
+            f"{each.seconds:.1f}",
+        )
+    if found.models:
+        _print(table)
+    Console(highlight=False, markup=False).print(_words(found), soft_wrap=True)
+
+
+def _words(found: Ready) -> str:
+    rooms = (
+        f"{each.what}: {each.needed / _GB:,.3g} GB wanted, {each.free / _GB:,.3g} free"
+        for each in found.rooms
+    )
+    inputs = f"inputs of {found.workloads} workloads prepared in {found.inputs_s:.1f} s"
+    return "\n".join([*rooms, f"{inputs}; a run does it again, before its clock"])
 
 
 def _table(*columns: str) -> Table:
