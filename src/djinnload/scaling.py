@@ -128,6 +128,7 @@ def efficiency(found: Groups, over: Axis) -> Iterator[Document]:
                     if base.get(repeat)
                 ]
                 value, ci95 = _geometric(ratios)
+                seen = list(_achieved(cells, name).values())
                 yield {
                     "arm": arm,
                     "population": name,
@@ -136,9 +137,8 @@ def efficiency(found: Groups, over: Axis) -> Iterator[Document]:
                     "others": over.others[cells[0].point],
                     "load": load,
                     "base_load": least,
-                    "achieved_per_s": float(
-                        np.mean([*_achieved(cells, name).values()])
-                    ),
+                    "achieved_per_s": float(np.mean(seen)),
+                    "repeats_per_s": seen,
                     "value": value,
                     "ci95": None if load == least else ci95,
                     "n": len(ratios),

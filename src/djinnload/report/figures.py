@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("Curve", "Mark", "cdf", "inline")
+__all__ = ("Curve", "Line", "Mark", "cdf", "inline", "lines")
 
 #: Okabe and Ito, the ones that differ on white and on black.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -59,6 +59,23 @@ class Curve(Struct, frozen=True):
     lost: int
 
 
+class Line(Struct, frozen=True):
+    """Values over load.
+
+    Attributes:
+        label: Such as ``open``; empty: there is only one.
+        x: Loads, ascending, > 0.
+        y: Of each load.
+        low, high: Ends of each value's error bar; where equal there is none.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
 class Mark(Struct, frozen=True):
     """What a curve is held against.
 
@@ -95,10 +112,53 @@ def cdf(
         floor_ms: Smaller values are drawn here.
         void: Whether to draw a watermark.
     """
+
+    def draw(axes: "Axes") -> None:
+        _draw(axes, curves, marks, floor_ms)
+
+    return _rendered(draw, (title, xlabel, ylabel), len(curves) + len(marks), void=void)
+
+
+def lines(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    linear: bool = False,
+    void: bool = False,
+) -> str:
+    """Return an SVG document with values over load, both axes logarithmic.
+
+    Args:
+        lines: At least one, each with at least one value > 0.
+        title: Of the figure.
+        xlabel: With its unit.
+        ylabel: With its unit.
+        linear: Whether to draw where each line would go, if it were in proportion to
+            load from its first point on.
+        void: Whether to draw a watermark.
+    """
+
+    def draw(axes: "Axes") -> None:
+        _draw_lines(axes, lines, linear=linear)
+
+    return _rendered(draw, (title, xlabel, ylabel), len(lines) + linear, void=void)
+
+
+def _rendered(
+    draw: Callable[["Axes"], None],
+    words: tuple[str, str, str],
+    entries: int,
+    *,
+    void: bool,
+) -> str:
+    """Return a figure as SVG: title and labels from *words*, a legend of *entries*."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
+    title, xlabel, ylabel = words
     with mpl.rc_context(), warnings.catch_warnings():
         # Names may hold letters that the font lacks; a browser has its own fonts.
         warnings.simplefilter("ignore")
@@ -107,11 +167,11 @@ def cdf(
         figure = Figure(figsize=_SIZE_IN)
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        _draw(axes, curves, marks, floor_ms)
+        draw(axes)
         axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        columns = 1 if len(curves) + len(marks) > 6 else 2  # noqa: PLR2004 - fits
+        columns = 1 if entries > 6 else 2  # noqa: PLR2004 - fits
         handles, labels = axes.get_legend_handles_labels()
         rows = -(-len(handles) // columns)
         figure.set_size_inches(_SIZE_IN[0], _SIZE_IN[1] + 0.2 * rows)
@@ -136,7 +196,7 @@ def inline(svg: str, prefix: str, label: str) -> str:
     """Return *svg* for the inside of an HTML page, whose style sheet colours it.
 
     Args:
-        svg: From `cdf`.
+        svg: From `cdf` or `lines`.
         prefix: Makes its ids unique in the page: letters, digits, hyphens.
         label: What it shows, for those who do not see it; plain text.
     """
@@ -187,6 +247,41 @@ def _draw(
         )
     for mark in marks:
         _mark(axes, mark)
+
+
+def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.grid(visible=True, which="major", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    loads = sorted({x for line in lines for x in line.x})
+    axes.set_xticks(loads, [f"{x:g}" for x in loads])
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(_milliseconds)
+    for number, line in enumerate(lines):
+        y = np.array(line.y)
+        if linear:
+            axes.plot(
+                line.x,
+                y[0] * np.array(line.x) / line.x[0],
+                color=INK,
+                linewidth=1,
+                linestyle=(0, (1, 2)),
+                label="" if number else "in proportion to load",
+            )
+        axes.errorbar(
+            line.x,
+            y,
+            yerr=[y - np.array(line.low), np.array(line.high) - y],
+            color=PALETTE[number % len(PALETTE)],
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=1.8,
+            elinewidth=1,
+            capsize=3,
+            marker="os^Dv"[number % 5],
+            markersize=5,
+            label=_plain(line.label).replace("_", "\u200b_", 1) or "measured",
+        )
 
 
 def _mark(axes: "Axes", mark: Mark) -> None:

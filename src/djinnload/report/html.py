@@ -16,7 +16,7 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from djinnload.reading import read_json
-from djinnload.report import amounts, figures
+from djinnload.report import amounts, figures, sweep_figures
 from djinnload.report.amounts import amount, interval, number, percent
 from djinnload.summary import fold_run
 
@@ -29,6 +29,8 @@ TEMPLATE = "report.html.j2"
 _WITH_RESULT = ("done", "void")
 #: Waits that are shorter are drawn here, as a logarithm has no zero.
 _QUEUE_FLOOR_MS = 0.01
+#: Points up to which each has figures of its own.
+_FEW_POINTS = 4
 #: The arm of a scenario that has none.
 _DEFAULT = "default"
 #: Above, a difference may be one of many looked for.
@@ -89,7 +91,8 @@ def _context(run_dir: Path, summary: Document) -> Document:
     rows = list(_rows(summary.get("arms") or {}))
     verdict = summary.get("verdict") or {}
     void = verdict.get("status") == "void"
-    latency, queue = _figures(run_dir, rows, void=void)
+    few = len({row["point"] for row in rows}) <= _FEW_POINTS
+    latency, queue = _figures(run_dir, rows, void=void) if few else ([], [])
     return {
         "run": run_dir.resolve().name,
         "summary": summary,
@@ -106,6 +109,10 @@ def _context(run_dir: Path, summary: Document) -> Document:
         "comparisons": [
             dict(each) | _difference(each) for each in summary.get("comparisons") or ()
         ],
+        "sweep": list(_sweep(run_dir, summary, void=void)),
+        "sweeping": summary.get("efficiency") or (),
+        "shapes": summary.get("knee") if isinstance(summary.get("knee"), list) else (),
+        "few": few,
         "latency": latency,
         "queue": queue,
         "proof": list(_proof(run_dir, cells)),
@@ -226,6 +233,16 @@ def _figures(
             # Made by matplotlib, which escapes what it is given.
             drawn.append(Figure(path, Markup(placed), caption))  # noqa: S704
     return made["latency"], made["queue"]
+
+
+def _sweep(run_dir: Path, summary: Document, *, void: bool) -> Iterator[Figure]:
+    """Draw and save what a sweep over load shows."""
+    for index, each in enumerate(sweep_figures.drawn(summary, void=void)):
+        path = f"figures/{each.slug}.svg"
+        _replace(run_dir / path, each.svg)
+        placed = figures.inline(each.svg, f"sweep-{index}", each.label)
+        # Made by matplotlib, which escapes what it is given.
+        yield Figure(path, Markup(placed), each.caption)  # noqa: S704
 
 
 def _figure(

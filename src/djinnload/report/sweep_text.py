@@ -59,7 +59,8 @@ def missed(summary: Mapping[str, Any]) -> Iterator[tuple[str, str, str, Any]]:
 
 def _placed(summary: Mapping[str, Any]) -> Iterator[str]:
     rows = summary.get("efficiency") or ()
-    for each in sorted(rows, key=lambda row: (row["others"], row["load"])):
+    others = list(dict.fromkeys(each["others"] for each in rows))
+    for each in sorted(rows, key=lambda r: (others.index(r["others"]), r["load"])):
         yield each["point"]
 
 
