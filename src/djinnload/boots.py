@@ -20,7 +20,7 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from djinnload import launch, launch_hook
+from djinnload import launch, launch_hook, server_settings
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError, LocalProtocolError, ScenarioError
 from djinnload.plan import CellPlan
@@ -93,6 +93,17 @@ class Boot(Struct, frozen=True):
         if self.child is not None:
             return self.child.alive
         return answers(self.target)
+
+    @property
+    def metrics(self) -> str | None:
+        """Return ``host:port`` of its diagnostics; None: it has none."""
+        if self.child is not None:
+            port, host = self.child.metrics_port, launch_hook.HOST
+        else:
+            # An address of a plugin's target is none of a Djinn server.
+            host = (host_and_port(self.address) or ("", 0))[0]
+            port = server_settings.metrics_port(os.environ)
+        return f"{host}:{port}" if host and port else None
 
     async def drained(self, limit_ns: int) -> dict[str, Any]:
         """Wait until our own server is idle, for *limit_ns* at most.
@@ -255,7 +266,9 @@ def _started(
     hook = scenario.target.launch
     if hook is None:
         log, ready_s = directory / f"server-{name}.log", scenario.target.ready / 1e9
-        return launch.embedded(environment(scenario), log, ready_s=ready_s, cores=cores)
+        port = 0 if scenario.probes.vmu is None else launch_hook.free_port()
+        told = environment(scenario) | {server_settings.METRICS_PORT: str(port)}
+        return launch.embedded(told, log, ready_s=ready_s, cores=cores)
     stem, dot, suffix = hook.log.rpartition(".")
     log = directory / (f"{stem}-{name}.{suffix}" if dot else f"{suffix}-{name}")
     ports = iter(launch_hook.free_port, 0)

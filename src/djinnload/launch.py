@@ -119,7 +119,9 @@ async def embedded(
     try:
         ready = await _ready(process, log, ready_s)
         n = len(cores or os.sched_getaffinity(0))
-        yield Child(process, f"{ready.host}:{ready.port}", log, n)
+        metrics = int(environment.get("GENIE_METRICS_PORT", "0")) or None
+        address = f"{ready.host}:{ready.port}"
+        yield Child(process, address, log, n, metrics_port=metrics)
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process)

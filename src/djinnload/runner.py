@@ -22,6 +22,7 @@ from djinnload.crew import Crew, crewed
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.jobs import Given, Job, Planner
+from djinnload.probes.devices import watched
 from djinnload.recorder import read_samples, write_checks, write_json
 from djinnload.result import Course, Progress, Result
 from djinnload.scenarios.load import Scenario, load
@@ -351,13 +352,15 @@ class _Conductor:
             given = progress.of_cell(seen, job, self.order, self.scenario)
             self.options.on_progress(given)
 
-        if self.crew is not None:
-            return await self.crew.run_cell(
-                job, at, directory, conditions, made, boot=boot.name, on_tick=watch
+        probes = watched(self.scenario.probes, directory, boot.metrics)
+        with probes as made["probes"]:
+            if self.crew is not None:
+                return await self.crew.run_cell(
+                    job, at, directory, conditions, made, boot=boot.name, on_tick=watch
+                )
+            return await run_cell(
+                at, directory, conditions, made, keeper=keeper, on_tick=watch
             )
-        return await run_cell(
-            at, directory, conditions, made, keeper=keeper, on_tick=watch
-        )
 
     def _early_ns(self, scenario: Scenario) -> int:
         precise = scenario.precise

@@ -1,19 +1,29 @@
 """What a server that we start is told: as settings, variables, and a command; pure."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from djinnload import launch_hook
+from djinnload.probes.vmu import DEFAULT_PORT
 from djinnload.scenarios import launching
 from djinnload.scenarios.load import Scenario
 from djinnload.units import SECOND
 
-__all__ = ("command", "differing", "environment", "path", "settings")
+__all__ = (
+    "METRICS_PORT",
+    "command",
+    "differing",
+    "environment",
+    "metrics_port",
+    "path",
+    "settings",
+)
 
+METRICS_PORT = "GENIE_METRICS_PORT"
 _OWN = "DJINNLOAD_SERVER_"
 #: `djinnload.server.settings` reads them; Djinn's own names where it has one.
 _VARIABLES = {
@@ -73,6 +83,12 @@ def environment(scenario: Scenario) -> dict[str, str]:
     return {_VARIABLES[k]: _text(k, v) for k, v in found if k in _VARIABLES}
 
 
+def metrics_port(environment: Mapping[str, str]) -> int:
+    """Return the port of a Djinn server's diagnostics that has this *environment*."""
+    text = environment.get(METRICS_PORT, "")
+    return int(text) if text.isdecimal() else DEFAULT_PORT
+
+
 def command(
     scenario: Scenario, boot: str, directory: Path, ports: Iterator[int]
 ) -> launch_hook.Command:
@@ -88,11 +104,11 @@ def command(
     assert hook is not None  # noqa: S101 - the caller has looked
     names, given = launching.used(hook), settings(scenario)
     port = next(ports)
-    metrics_port = next(ports) if "metrics_port" in names else None
+    found = next(ports) if "metrics_port" in names else metrics_port(hook.env)
     values = {
         "boot": boot,
         "dir": str(directory.resolve()),
-        "metrics_port": str(metrics_port),
+        "metrics_port": str(found),
         "port": str(port),
         "python": sys.executable,
         "qos": str(given.get("policy") == "qos").lower(),
@@ -105,7 +121,7 @@ def command(
         env={k: launching.filled(text, values) for k, text in hook.env.items()},
         cwd=hook.cwd,
         port=port,
-        metrics_port=metrics_port,
+        metrics_port=found,
         ready_s=hook.ready / SECOND,
     )
 

@@ -277,6 +277,7 @@ def structs():
         schema.Arm,
         schema.Comparison,
         schema.Verify,
+        schema.Probes,
         schema.Search,
         schema.Lognormal,
         schema.Uniform,

@@ -16,6 +16,9 @@ from djinnload.scenarios.schema import (
 
 __all__ = ("Problem", "problems")
 
+#: Of a probe's period: more often only slows what it looks at.
+_SHORTEST_NS = 10_000_000
+
 #: (path, reason)
 Problem = tuple[str, str]
 
@@ -25,6 +28,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _times(document)
     yield from _workers(document)
     yield from _server(document)
+    yield from _probes(document)
     yield from launching.problems(document.target)
     yield from _twice(document.populations, "population")
     for i, population in enumerate(document.populations):
@@ -70,6 +74,15 @@ def _server(document: Document) -> Iterator[Problem]:
         return
     if not any((shares.realtime, shares.interactive, shares.batch)):
         yield "$.target.server.shares", "at least one share must be greater than 0"
+
+
+def _probes(document: Document) -> Iterator[Problem]:
+    probes = document.probes
+    for key, period in (("nvml", probes.nvml), ("vmu", probes.vmu)):
+        if period is not None and period < _SHORTEST_NS:
+            yield f"$.probes.{key}", "must be at least 10ms"
+    if probes.gpus is not None and probes.nvml is None:
+        yield "$.probes.gpus", 'nothing looks at them, give nvml, such as "100ms"'
 
 
 def _twice(named: Sequence[Population | Sweep | Arm], kind: str) -> Iterator[Problem]:

@@ -25,6 +25,7 @@ __all__ = (
     "Lognormal",
     "NamedPoint",
     "Population",
+    "Probes",
     "Run",
     "Search",
     "Server",
@@ -392,6 +393,20 @@ class Verify(Config, frozen=True, kw_only=True):
     device: Text = "cpu"
 
 
+class Probes(Config, frozen=True, kw_only=True):
+    """``probes``: what is recorded beside the host; None: it is not.
+
+    Attributes:
+        nvml: ns between two looks at the GPUs.
+        gpus: Indices of those; None: all.
+        vmu: ns between two scrapes of the server's ``/metrics/vmu``.
+    """
+
+    nvml: Duration | None = None
+    gpus: Annotated[tuple[Index, ...], Meta(min_length=1)] | None = None
+    vmu: Duration | None = None
+
+
 class Document(Config, frozen=True, kw_only=True):
     """A whole scenario file.
 
@@ -409,5 +424,6 @@ class Document(Config, frozen=True, kw_only=True):
     arms: tuple[Arm, ...] = field(name="arm", default=())
     comparison: Comparison | None = None
     verify: Verify = Verify()
+    probes: Probes = Probes()
     search: Search | None = None
     precise: bool | None = None

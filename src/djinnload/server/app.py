@@ -15,6 +15,7 @@ from djinnload import __version__
 from djinnload.errors import HostError
 from djinnload.server.connection import Budget, Connection
 from djinnload.server.executor import Executor
+from djinnload.server.health import listen
 from djinnload.server.log import log
 from djinnload.server.service import Service
 from djinnload.server.settings import Settings
@@ -52,7 +53,12 @@ async def serve(
         server = await _listen(
             settings, partial(Connection, service.handle, budget, limit, everyone)
         )
+        health: asyncio.Server | None = None
         try:
+            if settings.metrics_port:
+                health = await listen(
+                    settings.host, settings.metrics_port, service.usage
+                )
             host, port = server.sockets[0].getsockname()[:2]
             log(_start_line(settings, host, port))
             ended = loop.create_future()
@@ -63,6 +69,8 @@ async def serve(
             log("the parent has ended")
         finally:
             server.close()
+            if health is not None:
+                health.close()
     finally:
         for connection in list(everyone):
             connection.abort()

@@ -49,6 +49,12 @@ class Loaded(Struct, frozen=True):
     model: Model
     cache_name: str = ""
 
+    @property
+    def weights_bytes(self) -> int:
+        """Return the bytes of its parameters and buffers."""
+        every = (*self.module.parameters(), *self.module.buffers())
+        return sum(each.nbytes for each in every)
+
 
 def load(recipe: Recipe, *, device: str) -> Loaded:
     """Return the model that *recipe* describes, on *device*.

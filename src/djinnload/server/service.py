@@ -88,6 +88,21 @@ class Service:
             log(f"{frame.kind.name} failed: {_described(error)}")
             respond(None)
 
+    def usage(self) -> dict[str, float]:
+        """Return what is used of the memory, for diagnostics; bytes and counts."""
+        ready = [each for each in self._models.values() if each.done()]
+        loaded = {id(found.module): found for found in (f.result() for f in ready)}
+        sessions = self._executor.sessions
+        return {
+            "text_used_bytes": sum(each.weights_bytes for each in loaded.values()),
+            "data_reserved_bytes": sessions.nbytes,
+            "data_capacity_bytes": self._settings.max_session_bytes,
+            "active_sessions": len(sessions),
+            "models_loaded": len(ready),
+            "requests_running": sum(self._admission.running.values()),
+            "requests_waiting": self._admission.waiting,
+        }
+
     def close(self) -> None:
         """Start nothing any more; what runs in a thread ends by itself."""
         for pool in (self._workers, self._loader):

@@ -27,6 +27,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     Attributes:
         port: 0: any free one; the ready line says which.
+        metrics_port: Of the diagnostics; 0: there are none.
         policy: ``qos``; ``fcfs``, one FIFO over the same slots; ``none``, no queue.
         slots: Requests that run at once under ``qos`` and ``fcfs``, ≥ 1.
         shares: Of the slots, by class; a class left out has none.
@@ -46,6 +47,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 5556
+    metrics_port: int = 0
     policy: str = "qos"
     slots: int = 4
     shares: tuple[tuple[str, float], ...] = (
@@ -170,6 +172,7 @@ _OWN = "DJINNLOAD_SERVER_"
 _FIELDS: dict[str, _Field] = {
     "host": _Field(f"{_OWN}HOST", str),
     "port": _Field("GENIE_DATA_PORT", _whole(0, 65535)),
+    "metrics_port": _Field("GENIE_METRICS_PORT", _whole(0, 65535)),
     "policy": _Field(f"{_OWN}POLICY", _one_of(*POLICIES)),
     "slots": _Field("GENIE_QOS_MAX_CONCURRENCY", _whole(1, 4096)),
     "shares": _Field(
