@@ -59,6 +59,7 @@ class Description(Struct, frozen=True):
         repeats: Of each arm at each point.
         skipped: ``point/arm`` that are left out.
         populations: By arm; with sweeps by ``point/arm``.
+        behaviours: Of each arm that has any.
         cell_s: Of warm-up and measure of one cell, by the same keys.
         seconds: Of warm-up and measure, all cells and calibration together.
         grace_s: That may come on top, at most.
@@ -71,6 +72,7 @@ class Description(Struct, frozen=True):
     repeats: int
     skipped: tuple[str, ...]
     populations: Mapping[str, tuple[Expected, ...]]
+    behaviours: Mapping[str, Mapping[str, str]]
     cell_s: Mapping[str, float]
     models: tuple[Model, ...]
     seconds: float
@@ -95,6 +97,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
     measured = relative and pinned is None
     populations: dict[str, tuple[Expected, ...]] = {}
     seconds: dict[str, float] = {}
+    asked: dict[str, Mapping[str, str]] = {}
     for cell in order:
         key = cell.variant if scenario.sweeps else cell.arm
         if key in populations:
@@ -102,6 +105,8 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         plain = cell.scenario.at_capacity(pinned or rates.NOMINAL)
         planned = plan(structs.replace(cell, scenario=plain), workshop=workshop)
         run = cell.scenario.scenario
+        if planned.behaviours:
+            asked[cell.arm] = planned.behaviours
         seconds[key] = (run.warmup + run.duration) / 1e9
         populations[key] = tuple(
             _expected(planned, i, declared, symbolic=pinned is None)
@@ -119,6 +124,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         repeats=scenario.scenario.repeats,
         skipped=tuple(dict.fromkeys(cell.variant for cell in skipped(scenario, arms))),
         populations=populations,
+        behaviours=asked,
         cell_s=seconds,
         models=workshop.models,
         seconds=(sum(r.warmup + r.duration for r in runs) + calibration) / 1e9,

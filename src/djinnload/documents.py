@@ -9,6 +9,7 @@ import msgspec
 from djinnload import manifest, server_settings
 from djinnload.boots import Boot
 from djinnload.plan import CellPlan
+from djinnload.scenarios import behaviours
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
@@ -87,11 +88,12 @@ def _comparison(scenario: Scenario, order: Iterable[Cell]) -> dict[str, Any] | N
     if wanted is None or wanted.baseline not in chosen or len(chosen) == 1:
         return None
     differing = (server_settings.differing(each.values()) for each in arms.values())
+    done = behaviours.differing(behaviours.of_arm(scenario.arms, a) for a in chosen)
     return {
         "baseline": wanted.baseline,
         "metrics": list(wanted.metrics),
         "equal_work": wanted.equal_work,
-        "differs": sorted({name for names in differing for name in names}),
+        "differs": sorted({name for names in differing for name in names} | done),
     }
 
 
@@ -115,6 +117,8 @@ def cell(
     proof = boot.manifest()
     declared = {k: {"how": "declared", "value": v} for k, v in declare.items()}
     proof["evidence"] = {**declared, **proof["evidence"]}
+    # Settings of the arm too, proven as those of the server are: by what is echoed.
+    proof["settings"] = {**proof["settings"], **plan.behaviours}
     return {
         "schema": SCHEMA,
         "complete": False,
@@ -124,6 +128,7 @@ def cell(
         "repeat": plan.cell.repeat,
         "seed": plan.cell.seed,
         "judged": plan.cell.judged,
+        "behaviours": dict(plan.behaviours),
         "overload": plan.cell.scenario.scenario.overload,
         "precise": precise,
         "streams": bool(getattr(boot.target, "streams", False)),

@@ -27,6 +27,9 @@ __all__ = (
 
 CALIBRATION_SHARE = 0.25
 CONTENDED = 1.2
+#: What a server echoes for a behaviour that a request had no use for, such as state
+#: where there is none; targets see to it that it is not said of others.
+NOT_APPLICABLE = "none"
 #: A comparison needs contention only if its arms differ in one of these.
 POLICIES = ("policy",)
 
@@ -84,8 +87,8 @@ def unproven(
     """UNPROVEN: a setting in which arms differ has no proof, or a reply denies one.
 
     A setting that every echo confirms is proven even where no evidence is written. What
-    the server denies voids an arm alone too: it is not what its name says. One finding
-    for each arm and setting.
+    the server denies voids an arm alone too: it is not what its name says; and so does
+    a behaviour that nothing proves. One finding for each arm and setting.
     """
     differs = (comparison or {}).get("differs", ())
     proofs = [cell.manifest.get("proof") or {} for cell in cells]
@@ -94,7 +97,8 @@ def unproven(
         faults: dict[str, str] = {}
         for cell, proof in zip(cells, proofs, strict=True):
             fault = _denied(proof, setting)
-            if not fault and setting in differs:
+            asked = setting in (cell.manifest.get("behaviours") or ())
+            if not fault and (asked or setting in differs):
                 fault = _missing(proof, setting)
             if fault:
                 faults.setdefault(str(cell.manifest.get("arm")), fault)
@@ -112,7 +116,9 @@ def _denied(proof: Mapping[str, Any], setting: str) -> str:
     wanted = _wanted(proof, setting)
     evidence = (proof.get("evidence") or {}).get(setting) or {}
     for value in (*_echoed(proof, setting), evidence.get("value")):
-        if wanted is not None and value is not None and value != wanted:
+        if value is None or value == NOT_APPLICABLE:
+            continue
+        if wanted is not None and value != wanted:
             return f"should be {wanted!r}, but the server's is {value!r}"
     return ""
 

@@ -15,7 +15,7 @@ from djinnload.errors import PluginError, ScenarioError
 from djinnload.models.assets import ModelAssets
 from djinnload.objective import Objective
 from djinnload.sample import Labels
-from djinnload.scenarios import rates
+from djinnload.scenarios import behaviours, rates
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.files import InputFile, input_file, located
 from djinnload.scenarios.load import Scenario
@@ -70,6 +70,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
         recipes: How to build each population's workload again, elsewhere.
         target: The target plugin's class.
         target_options: Of its ``Options``.
+        behaviours: Of the arm, by name.
         grace_ns: That requests in flight are given after measure.
         max_in_flight: Requests; what falls due beyond it is dropped.
     """
@@ -84,6 +85,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
     recipes: Mapping[str, WorkloadRecipe]
     target: type[Any]
     target_options: Any
+    behaviours: Mapping[str, str]
     grace_ns: int
     max_in_flight: int
 
@@ -157,9 +159,12 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         for i, declared in enumerate(scenario.populations)
     ]
     target = registry.find(registry.TARGETS, scenario.target.use, path="$.target.use")
+    options = registry.options(target, scenario.target.options, "$.target.options")
+    asked = behaviours.of_arm(scenario.arms, cell.arm)
+    _check_behaviours(scenario, cell.arm, asked, target, options)
     return CellPlan(
         cell=cell,
-        populations=tuple(part.population() for part in parts),
+        populations=tuple(part.population(asked) for part in parts),
         schedule=Schedule(
             seed=cell.seed,
             sources=tuple(part.source() for part in parts),
@@ -175,9 +180,8 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
             for part in parts
         },
         target=target,
-        target_options=registry.options(
-            target, scenario.target.options, "$.target.options"
-        ),
+        target_options=options,
+        behaviours=asked,
         grace_ns=run.grace,
         max_in_flight=run.max_in_flight,
     )
@@ -203,7 +207,7 @@ class _Part:
         self._arrival = self._made_arrival()
         self._check_lengths()
 
-    def population(self) -> Population:
+    def population(self, behaviours: Mapping[str, str]) -> Population:
         declared = self._declared
         return Population(
             name=declared.name,
@@ -213,6 +217,7 @@ class _Part:
             deadline_ns=declared.deadline,
             timeout_ns=declared.timeout,
             retry_ns=declared.retry,
+            behaviours=behaviours,
         )
 
     def labels(self) -> Labels:
@@ -342,6 +347,29 @@ def _parsed(text: str, path: str) -> Objective:
         return objective.parse(text)
     except ValueError as error:
         raise ScenarioError(path, str(error)) from None
+
+
+def _check_behaviours(
+    scenario: Scenario,
+    arm: str,
+    asked: Mapping[str, str],
+    target: type[Any],
+    options: Any,
+) -> None:
+    """Raise ScenarioError if the target cannot execute what the arm is to do."""
+    executes = getattr(target, "executes", None)
+    known: Mapping[str, tuple[str, ...]] = executes(options) if executes else {}
+    for name, word in asked.items():
+        if word in known.get(name, ()):
+            continue
+        index = [each.name for each in scenario.arms].index(arm)
+        what = " or ".join(map(repr, known.get(name, ()))) or "nothing of the kind"
+        raise ScenarioError(
+            f"$.arm[{index}] ({arm}).behaviours.{name}",
+            f"target {scenario.target.use} cannot execute {word!r} "
+            f"({target.__name__} with these options does {what}); leave the arm out "
+            "with --arm, or use another target",
+        )
 
 
 def _check_metrics(scenario: Scenario) -> None:

@@ -22,6 +22,9 @@ def show_plan(plan: Description) -> None:
             for each in populations:
                 table.add_row(*map(escape, _expected(each)))
             console.print(table)
+    for arm, asked in plan.behaviours.items():
+        words = ", ".join(f"{name} {word}" for name, word in asked.items())
+        console.print(f"arm {arm}: {words}", markup=False)
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
     more = ", calibration included" if plan.calibrated else ""

@@ -3,13 +3,13 @@
 Each is a word that the target executes and its server echoes; see docs/server.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from djinnload.scenarios.schema import Behaviours
+from djinnload.scenarios.schema import Arm, Behaviours
 
-__all__ = ("NAMES", "PRESETS", "problems", "resolved")
+__all__ = ("NAMES", "PRESETS", "differing", "of_arm", "problems", "resolved")
 
 NAMES: Final = ("weights", "state", "result", "plan", "phases", "memory")
 
@@ -48,6 +48,18 @@ def resolved(asked: Behaviours | None) -> dict[str, str]:
     said = {name: getattr(asked, name) for name in NAMES}
     found |= {name: value for name, value in said.items() if value is not None}
     return {name: found[name] for name in NAMES if name in found}
+
+
+def of_arm(arms: Iterable[Arm], name: str) -> dict[str, str]:
+    """Return the behaviours of the arm called *name*; none if there is no such arm."""
+    found = (arm.behaviours for arm in arms if arm.name == name)
+    return resolved(next(found, None))
+
+
+def differing(arms: Iterable[Mapping[str, str]]) -> set[str]:
+    """Return the names of behaviours that are not the same in all *arms*."""
+    found = list(arms)
+    return {n for n in NAMES if len({each.get(n) for each in found}) > 1}
 
 
 def problems(asked: Behaviours | None) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ from djinnload.spi import (
 )
 from djinnload.targets.exchange import Deserted, Exchange, resolve
 from djinnload.targets.requests import ECHO, Templates, fingerprint
-from djinnload.targets.shipping import Shipping
+from djinnload.targets.shipping import EXECUTES, EXECUTES_PLAIN, Shipping
 from djinnload.wire import djinn as wire
 from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
 
@@ -53,7 +53,13 @@ OnReply = Callable[[Reply], None]
 
 
 class DjinnOptions(Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing to set."""
+    """What is known of the server.
+
+    Attributes:
+        extensions: It has those of djinnload's reference server; Djinn itself has none.
+    """
+
+    extensions: bool = True
 
 
 class Djinn:
@@ -64,7 +70,13 @@ class Djinn:
 
     def __init__(self, options: DjinnOptions | None = None) -> None:
         self._live: set[Exchange] = set()
+        self._shipping = Shipping(())
         self._deserted_ns: int | None = None
+
+    @staticmethod
+    def executes(options: DjinnOptions) -> Mapping[str, tuple[str, ...]]:
+        """Return the behaviours that can be asked for, by name."""
+        return EXECUTES if options.extensions else EXECUTES_PLAIN
 
     async def open(self, plan: TargetPlan, clock: Clock) -> Proof:
         """See `djinnload.spi.Target`."""

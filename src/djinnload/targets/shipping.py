@@ -10,12 +10,31 @@ from msgspec.structs import replace
 from djinnload.errors import LocalProtocolError
 from djinnload.spi import Call, Model, Outcome, Reply, Tensor
 
-__all__ = ("Shipping", "in_session", "inputs_of")
+__all__ = ("EXECUTES", "EXECUTES_PLAIN", "Shipping", "in_session", "inputs_of")
+
+#: Behaviours of the reference server.
+EXECUTES: Mapping[str, tuple[str, ...]] = {
+    "weights": ("resident", "per_call"),
+    "state": ("session", "shipped", "recomputed"),
+    "result": ("needed", "all"),
+    "plan": ("cached", "per_call"),
+    "phases": ("apart", "merged"),
+}
+#: Of Djinn itself: all outputs always; sessions only of requests that tell a phase.
+EXECUTES_PLAIN: Mapping[str, tuple[str, ...]] = {
+    "weights": ("resident",),
+    "state": ("session", "recomputed"),
+    "result": ("all",),
+    "phases": ("apart",),
+}
 
 #: What the names of shipped tensors begin with.
 WEIGHT, STATE = "weight/", "state/"
+#: What a server echoes of a behaviour that a request has no use for.
+NOT_APPLICABLE = "none"
 #: Steps that go on with what an earlier one of the session left.
 _CONTINUES = ("decode",)
+_PHASED = ("prefill", "decode", "encode")
 
 
 def in_session(call: Call) -> bool:
@@ -106,7 +125,9 @@ class Shipping:
         return replace(reply, outputs=outputs)
 
     def _checked(self, call: Call, reply: Reply) -> Reply:
-        """Return *reply*, an error if other weights than those sent were run."""
+        """Return *reply*, an error if it denies having had what the call has."""
+        if evaded := self._evaded(call, reply):
+            return _failed(reply, f"the server says that {evaded} does not apply")
         if call.behaviours.get("weights") != "per_call":
             return reply
         ran, sent = reply.echo.get("weights_sha256"), self._load(call.request.model)[0]
@@ -114,6 +135,18 @@ class Shipping:
             return reply
         said = f"weights of sha256 {str(ran)[:16]}, sent were {sent[:16]}"
         return _failed(reply, f"the server says that it ran {said}")
+
+    def _evaded(self, call: Call, reply: Reply) -> str:
+        """Return the behaviour that the server says a request has no use for."""
+        did = reply.echo.get("behaviours")
+        if call.request.model not in self._models or not isinstance(did, dict):
+            return ""
+        vain = {name for name, word in did.items() if word == NOT_APPLICABLE}
+        if call.request.state is None:
+            vain.discard("state")
+        if call.request.state is None or call.request.step not in _PHASED:
+            vain.discard("phases")
+        return min(vain & call.behaviours.keys(), default="")
 
     def _load(self, name: str) -> tuple[str, tuple[Tensor, ...]]:
         found = self._weights.get(name)

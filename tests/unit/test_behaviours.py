@@ -1,0 +1,205 @@
+"""What arms say they do: presets, what is refused and where, what counts as proof."""
+
+import pytest
+from msgspec.structs import replace as with_fields
+
+import djinnload
+from djinnload import documents
+from djinnload.describe import describe
+from djinnload.errors import LocalProtocolError, ScenarioError
+from djinnload.health_run import unproven
+from djinnload.plan import Workshop, plan
+from djinnload.scenarios.behaviours import NAMES, PRESETS, differing, resolved
+from djinnload.scenarios.cells import cells
+from djinnload.scenarios.load import loads
+from djinnload.scenarios.schema import Behaviours
+from djinnload.spi import Call, Model, Outcome, Reply, Request, Tensor
+from djinnload.targets.shipping import EXECUTES, Shipping
+from health_kit import cell, codes, population  # tests/, by conftest.py
+
+TEXT = """
+[scenario]
+name = "arms"
+duration = "1s"
+[[population]]
+name = "chat"
+users = 1
+workload = { use = "echo" }
+[[arm]]
+name = "blind"
+behaviours = { preset = "semantic_blind" }
+[[arm]]
+name = "full"
+behaviours = { preset = "full" }
+[[arm]]
+name = "plain"
+[comparison]
+baseline = "full"
+metrics = ["mean(latency)"]
+"""
+
+
+def test_presets_differ_as_the_evaluation_has_it():
+    blind, full = PRESETS["semantic_blind"], PRESETS["full"]
+    assert differing([blind, full]) == set(NAMES) - {"memory"}
+    assert differing([PRESETS["partially_aware"], full]) == {"state", "phases"}
+    for name in PRESETS:
+        if name.startswith("full_without_"):
+            assert len(differing([PRESETS[name], full])) == 1
+    for words in PRESETS.values():
+        for name, word in words.items():
+            assert name == "memory" or word in EXECUTES[name]
+
+
+def test_words_beside_a_preset_change_it():
+    assert resolved(None) == {}
+    assert resolved(Behaviours(plan="per_call")) == {"plan": "per_call"}
+    made = resolved(Behaviours(preset="full", result="all"))
+    assert made == {**PRESETS["full"], "result": "all"}
+
+
+def test_arms_are_resolved_into_populations_and_shown():
+    scenario, workshop = loads(TEXT), Workshop()
+    plans = {c.arm: plan(c, workshop=workshop) for c in cells(scenario)}
+    for arm, preset in (("blind", "semantic_blind"), ("full", "full")):
+        assert plans[arm].behaviours == PRESETS[preset]
+        assert plans[arm].populations[0].behaviours == PRESETS[preset]
+    assert plans["plain"].behaviours == {}
+    assert list(describe(scenario).behaviours) == ["blind", "full"]
+    root = documents.root(scenario, cells(scenario, ["blind", "full"]), ())
+    assert root["comparison"]["differs"] == sorted(set(NAMES) - {"memory"})
+    changed = scenario.replace({"arm.blind.behaviours.weights": "resident"})
+    (made, *_) = cells(changed, ["blind"])
+    assert plan(made, workshop=workshop).behaviours["weights"] == "resident"
+
+
+@pytest.mark.parametrize(
+    ("table", "at", "reason"),
+    [
+        ('{ preset = "semantic_blnd" }', "preset", "did you mean 'semantic_blind'?"),
+        ('{ wieghts = "resident" }', "wieghts", "did you mean 'weights'?"),
+        ('{ state = "ship" }', "state", "there is: session, shipped, recomputed"),
+        ('{ memory = "torch" }', "memory", "an arena of its own"),
+        ('{ preset = "full_without_vmu" }', "preset", "an arena of its own"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path(table, at, reason):
+    with pytest.raises(ScenarioError) as caught:
+        loads(TEXT.replace('{ preset = "full" }', table))
+    assert caught.value.path == f"$.arm[1] (full).behaviours.{at}"
+    assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("target", "arm", "at"),
+    [
+        ('use = "null"', "blind", "weights"),
+        ("options = { extensions = false }", "blind", "weights"),
+        ("options = { extensions = false }", "full", "result"),
+    ],
+)
+def test_an_arm_that_the_target_cannot_execute_is_refused(target, arm, at):
+    scenario = loads(f"{TEXT}[target]\n{target}\n")
+    describe(scenario, ["plain"])
+    with pytest.raises(ScenarioError, match="cannot execute") as caught:
+        describe(scenario, [arm])
+    assert caught.value.path.endswith(f"({arm}).behaviours.{at}")
+
+
+def test_djinn_itself_can_be_asked_for_what_it_does():
+    scenario = loads(f"{TEXT}[target]\noptions = {{ extensions = false }}\n")
+    done = {"arm.full.behaviours.result": "all"}
+    with pytest.raises(ScenarioError, match="plan"):
+        describe(scenario.replace(done), ["full"])
+    words = {k: EXECUTES[k][0] for k in ("weights", "state", "phases")} | done
+    made = {
+        "arm.full.behaviours": {
+            "result": "all",
+            **{k: words[k] for k in words if "." not in k},
+        }
+    }
+    assert describe(scenario.replace(made), ["full"]).behaviours
+
+
+def proven(words, echoes, evidence=None):
+    proof = {
+        "settings": words,
+        "evidence": evidence or {},
+        "echoes": [{"n": 1, "value": {"behaviours": each}} for each in echoes],
+    }
+    made = cell(population(0), proof=proof)
+    return with_fields(made, manifest={**made.manifest, "behaviours": words})
+
+
+@pytest.mark.parametrize(
+    ("echoes", "found"),
+    [
+        ([{"state": "shipped"}], []),
+        ([{"state": "shipped"}, {"state": "none"}], []),
+        ([{"state": "session"}], ["UNPROVEN"]),
+        ([{"state": "shipped"}, {"state": "session"}], ["UNPROVEN"]),
+        ([{"state": "shipped"}, {}], ["UNPROVEN"]),
+        ([{}], ["UNPROVEN"]),
+        ([], ["UNPROVEN"]),
+        ([{"state": "none"}], []),
+    ],
+)
+def test_a_behaviour_needs_proof_without_a_comparison_too(echoes, found):
+    assert codes(unproven([proven({"state": "shipped"}, echoes)], None)) == found
+
+
+def test_the_word_of_the_user_counts():
+    word = {"state": {"how": "declared", "value": "shipped"}}
+    assert codes(unproven([proven({"state": "shipped"}, [], word)], None)) == []
+
+
+SHIPPED = {"state": "shipped"}
+STATE = Tensor("state/0.key", (1, 1, 1, 1), "float32", bytes(4))
+
+
+def call(step="prefill", *, last=False, state="kv", behaviours=SHIPPED):
+    request = Request("m", {}, step=step, state=state, last=last)
+    return Call(request, "p", "s", "", None, 0, behaviours)
+
+
+def answered(shipping, asked, outputs):
+    found = []
+    reply = Reply(Outcome.OK, {tensor.name: tensor for tensor in outputs})
+    shipping.received(asked, found.append, reply)
+    return found[0]
+
+
+def test_state_is_kept_between_calls_and_not_shown():
+    shipping = Shipping(())
+    logits = Tensor("logits", (1,), "float32", bytes(4))
+    assert shipping.state(call()) == ()
+    reply = answered(shipping, call(), [logits, STATE])
+    assert dict(reply.outputs) == {"logits": logits}
+    assert shipping.state(call("decode")) == (STATE,)
+    shipping.end("s")
+    with pytest.raises(LocalProtocolError, match="no state yet"):
+        shipping.state(call("decode"))
+
+
+def test_a_server_that_keeps_the_state_to_itself_is_caught():
+    reply = answered(Shipping(()), call(), [])
+    assert (reply.outcome, "no state back" in reply.error) == (Outcome.ERROR, True)
+    assert answered(Shipping(()), call(last=True), []).outcome is Outcome.OK
+    assert answered(Shipping(()), call(behaviours={}), [STATE]).outputs
+
+
+def test_a_server_cannot_say_that_a_behaviour_does_not_apply():
+    model = Model("m", "M", {}, "float32", 0)
+    none = Reply(Outcome.OK, echo={"behaviours": {"phases": "none", "state": "none"}})
+    for state, found in (("kv", Outcome.ERROR), (None, Outcome.OK)):
+        asked = call(state=state, behaviours={"phases": "apart"})
+        replies = []
+        Shipping([model]).received(asked, replies.append, none)
+        assert replies[0].outcome is found
+
+
+def test_shipped_scenarios_name_what_the_reference_server_executes():
+    for path in djinnload.scenarios.load.shipped().values():
+        for arm in djinnload.load(path).arms:
+            for name, word in resolved(arm.behaviours).items():
+                assert word in EXECUTES[name]
