@@ -8,10 +8,10 @@ the server's and stays in the latency.
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from heapq import heapify, heappop, heappush
 
 from msgspec import Struct
 
+from djinnload.deadlines import Deadlines
 from djinnload.errors import DjinnloadError, LocalProtocolError, PluginError
 from djinnload.sample import MEASURE, WARMUP, Row
 from djinnload.schedule import Population, Schedule, Start, follower, starts
@@ -23,9 +23,6 @@ __all__ = ("Engine", "Keeper", "Tally", "start")
 _OK = Outcome.OK
 #: Overdue requests that one session may yield when it is swept at the end.
 _SWEEP_LIMIT = 1_000_000
-#: Stale deadlines that the heap may hold beside one for each request in flight.
-_SLACK = 1024
-_NEVER = 1 << 63
 
 
 class Tally(Struct):
@@ -111,6 +108,7 @@ class Engine:
         self._target = target
         self._submit_to = target.submit
         self._end_session = target.end_session
+        self._answered = self._on_reply
         self._record = record
         self._max_in_flight = max_in_flight
         self._keeper = keeper
@@ -120,8 +118,7 @@ class Engine:
         self._next: tuple[Session, Request | None] | None = None
         self._live: set[Session] = set()
         self._seq = 0
-        self._deadlines: list[tuple[int, int, Session]] = []
-        self._armed = _NEVER
+        self._deadlines = Deadlines(clock, self._expire)
         self._begin = self._end = 0
         self._measured = False
         self._over = False
@@ -268,8 +265,10 @@ class Engine:
         if now >= timeout_at or in_flight >= self._max_in_flight:
             self._withhold(session, timeout_at, expired=now >= timeout_at)
             return
-        self._arm_deadline(timeout_at, seq, session)
-        reply = partial(self._on_reply, session, seq)
+        session.timeout_at = timeout_at
+        if timeout_at < session.watched:
+            self._deadlines.watch(session)
+        reply = partial(self._answered, session, seq)
         try:
             session.cancel = self._submit_to(call, reply)
         except LocalProtocolError as error:
@@ -306,6 +305,10 @@ class Engine:
             return
         self._settle(session, reply, done)
 
+    def _expire(self, session: Session, now: int) -> None:
+        known = session.cancel() if session.cancel is not None else None
+        self._settle(session, ended(Outcome.TIMEOUT, known), now)
+
     def _settle(self, session: Session, reply: Reply, done: int) -> None:
         """Send the reply into the session, write the row, go on."""
         self.in_flight -= 1
@@ -323,31 +326,6 @@ class Engine:
         following = session.tell(reply)
         self._record(session.row(seq, reply, done, last=following is None))
         self._go_on(session, following, done)
-
-    # Deadlines: one heap, one timer for its head
-
-    def _arm_deadline(self, at: int, seq: int, session: Session) -> None:
-        heap = self._deadlines
-        heappush(heap, (at, seq, session))
-        if at < self._armed:
-            self._armed = at
-            self._at(at, self._on_deadline)
-        if len(heap) > 2 * self.in_flight + _SLACK:
-            heap[:] = [each for each in heap if each[2].flight == each[1]]
-            heapify(heap)
-
-    def _on_deadline(self) -> None:
-        heap, now = self._deadlines, self._now()
-        if now < self._armed:
-            return  # a timer that an earlier deadline has replaced
-        while heap and (heap[0][0] <= now or heap[0][2].flight != heap[0][1]):
-            _, seq, session = heappop(heap)
-            if session.flight == seq and session.settling is None:
-                known = session.cancel() if session.cancel is not None else None
-                self._settle(session, ended(Outcome.TIMEOUT, known), now)
-        self._armed = heap[0][0] if heap else _NEVER
-        if heap:
-            self._at(self._armed, self._on_deadline)
 
     # Ends
 

@@ -13,7 +13,10 @@ from djinnload.schedule import Population, Start
 from djinnload.spi import Outcome, Reply, Request
 from djinnload.spi import Session as Described
 
-__all__ = ("Keeper", "Session", "by_due", "ended")
+__all__ = ("NEVER", "Keeper", "Session", "by_due", "ended")
+
+#: After every time.
+NEVER = 1 << 63
 
 
 class Keeper(Protocol):
@@ -52,6 +55,8 @@ class Session:
         settling: A reply that the engine itself is about to deliver.
         ready: None: the request expired while the previous one was running.
         sent: None: never handed to the target.
+        timeout_at: Of the latest request that was handed to the target.
+        watched: The engine looks then whether one has timed out.
         error: How the workload broke its contract.
     """
 
@@ -75,9 +80,11 @@ class Session:
         "session_id",
         "settling",
         "source",
+        "timeout_at",
         "turn",
         "turn_phase",
         "user",
+        "watched",
     )
 
     def __init__(
@@ -94,6 +101,7 @@ class Session:
         self.flight = -1
         self.ready: int | None = due
         self.sent: int | None = None
+        self.timeout_at = self.watched = NEVER
         self.cancel: Callable[[], Reply | None] | None = None
         self.settling: Reply | None = None
         self.error: PluginError | None = None
@@ -113,9 +121,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        if (wrong := _contradiction(request, self.turn)) is None:
-            return request
-        return self._wrong(wrong)
+        return self._checked(request)
 
     def tell(self, reply: Reply) -> Request | None:
         """Send *reply* in; return the next request, None at the end or on an error."""
@@ -126,20 +132,22 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        if (wrong := _contradiction(request, self.turn)) is None:
-            return request
-        return self._wrong(wrong)
+        return self._checked(request)
 
     def take(self, request: Request, end_ns: int) -> int:
         """Make *request* the current one and return when it is due."""
         offset, previous = request.due_offset_ns, self.previous_done
-        due = previous + request.think_ns if offset is None else self.due + offset
+        if offset is None:
+            due = self.ready = previous + request.think_ns
+        else:
+            due = self.due + offset
+            self.ready = max(previous, due)
         self.request = request
         self.request_due = due
-        self.ready = max(previous, due)
         self.sent = None
-        if request.turn > self.turn:
-            self.turn = request.turn
+        turn = request.turn
+        if turn > self.turn:
+            self.turn = turn
             self.turn_phase = COOLDOWN if due >= end_ns else self.phase
         return due
 
@@ -188,8 +196,12 @@ class Session:
         if self.error is not None and self.error.__cause__ is None:
             self.error.__cause__ = error
 
-    def _wrong(self, what: str) -> Request | None:
-        self.refuse(f"yielded {what}")
+    def _checked(self, request: Any) -> Request | None:
+        wrong = _contradiction(request, self.turn)
+        if wrong is None:
+            found: Request = request
+            return found
+        self.refuse(f"yielded {wrong}")
         self.close()
         return None
 
