@@ -8,6 +8,7 @@ torch, numpy or pyarrow.
 from collections.abc import Callable, Generator, Iterator, Mapping
 from enum import StrEnum
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -48,6 +49,8 @@ __all__ = (
 SPI_VERSION = "1.0"
 
 Buffer = bytes | bytearray | memoryview
+#: Shared: three dicts for each reply would wait for the recorder, and say nothing.
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Outcome(StrEnum):
@@ -188,14 +191,14 @@ class Reply(Struct, frozen=True, gc=False):
     """
 
     outcome: Outcome
-    outputs: Mapping[str, Tensor] = {}
-    metrics: Mapping[str, float] = {}
+    outputs: Mapping[str, Tensor] = _NOTHING
+    metrics: Mapping[str, float] = _NOTHING
     error: str = ""
     first_ns: int | None = None
     bytes_sent: int = 0
     bytes_received: int = 0
     qos_class: str = ""
-    echo: Mapping[str, Any] = {}
+    echo: Mapping[str, Any] = _NOTHING
 
 
 class Model(Struct, frozen=True):

@@ -7,9 +7,9 @@ write its requests and one to read its replies::
     def submit(self, call, on_reply):
         return self._kept.submit(my_request(call), on_reply)
 
-No task a request, and nothing but the reply is made for one: a request costs 1 to 2 µs
-more than the bare bytes. A short reply is read as it comes; one that does not come
-whole is received into one buffer of its length, never copied.
+No task a request, and nothing but the reply is made for one. A short reply is read as
+it comes; one that does not come whole is received into one buffer of its length, never
+copied.
 """
 
 import asyncio  # noqa: TID251 - targets talk to the loop
@@ -26,7 +26,9 @@ from djinnload.targets.exchange import Endpoint, reason, resolve
 __all__ = ("Framing", "Kept")
 
 #: Of whole replies: payload, first byte's time, bytes sent, bytes received.
-Decode = Callable[[memoryview, int, int, int], Reply]
+Decode = Callable[[Buffer, int, int, int], Reply]
+#: Replies up to so many bytes are copied.
+_SHORT = 1024
 
 
 class Framing(Struct, frozen=True):
@@ -111,9 +113,11 @@ class _Link(asyncio.Protocol):
         "_big",
         "_decode",
         "_first_ns",
+        "_free",
         "_head",
         "_kept",
         "_length",
+        "_now",
         "_sent",
         "_serial",
         "_transport",
@@ -125,6 +129,8 @@ class _Link(asyncio.Protocol):
     def __init__(self, kept: Kept) -> None:
         framing = kept.framing
         self._kept = kept
+        self._free = kept.free
+        self._now = kept.now
         self._head = framing.header
         self._length = framing.length
         self._decode = framing.decode
@@ -147,8 +153,9 @@ class _Link(asyncio.Protocol):
         if transport is None:
             self._unsent = buffers
         elif len(buffers) == 1:
-            self._sent = len(buffers[0])
-            transport.write(buffers[0])
+            message = buffers[0]
+            self._sent = len(message)
+            transport.write(message)
         else:
             self._write(transport, buffers)
         return partial(self._cancel, serial)
@@ -159,16 +166,16 @@ class _Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        first = self._first_ns
-        if first is None:
-            first = self._first_ns = self._kept.now()
+        if self._first_ns is None:
+            self._first_ns = self._now()
         if self._began:
             data = self._began + data
+        size, head = len(data), self._head
+        if size < head:
+            self._began = data
+            return
         try:
-            if len(data) < self._head:
-                self._began = data
-                return
-            missing = self._head + self._length(data) - len(data)
+            missing = head + self._length(data) - size
         except TargetError as error:
             self.fail(str(error))
             return
@@ -177,20 +184,23 @@ class _Link(asyncio.Protocol):
         elif missing or self.on_reply is None:
             self.fail("bytes came that nobody asked for")
         else:
-            self.whole(memoryview(data)[self._head :])
+            # A copy of a few bytes costs less than a view of them.
+            self.whole(data[head:] if size <= _SHORT else memoryview(data)[head:])
 
-    def whole(self, payload: memoryview) -> None:
-        on_reply, first, sent = self.on_reply, self._first_ns, self._sent
+    def whole(self, payload: Buffer) -> None:
+        """Give the reply whose *payload* is whole."""
+        on_reply, first = self.on_reply, self._first_ns
         assert on_reply is not None  # noqa: S101 - a request waits for it
         assert first is not None  # noqa: S101 - bytes came
         try:
-            reply = self._decode(payload, first, sent, self._head + len(payload))
+            size = self._head + len(payload)
+            reply = self._decode(payload, first, self._sent, size)
         except TargetError as error:
             self.fail(f"cannot read the reply: {error}")
             return
         self.on_reply = self._first_ns = None
         self._began = b""
-        self._kept.free.append(self)
+        self._free.append(self)
         on_reply(reply)
 
     def _receive(self, data: bytes, missing: int) -> None:

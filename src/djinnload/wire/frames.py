@@ -29,6 +29,7 @@ __all__ = (
 Buffer = bytes | bytearray | memoryview
 
 HEADER = Packing(">BQ")
+_pack = HEADER.pack
 MAX_PAYLOAD = 10 * 2**30
 #: Lengths that Djinn takes for a corrupt header.
 FORBIDDEN = frozenset(n * 2**20 for n in (64, 128, 256, 512, 1024))
@@ -79,10 +80,13 @@ def frame(kind: MessageType, parts: Sequence[Buffer]) -> list[Buffer]:
     Raises:
         LocalProtocolError: The protocol refuses a payload of that length.
     """
-    length = sum(memoryview(part).nbytes for part in parts)
+    length = 0
+    for part in parts:
+        length += len(part) if type(part) is bytes else memoryview(part).nbytes
     if length == 0 or length > MAX_PAYLOAD or length in FORBIDDEN:
         raise LocalProtocolError(f"no Djinn frame holds exactly {length} bytes")
-    return [HEADER.pack(kind, length) + parts[0], *parts[1:]]
+    head = _pack(kind, length) + parts[0]
+    return [head] if len(parts) == 1 else [head, *parts[1:]]
 
 
 def pads(length: int) -> bytes:
