@@ -169,13 +169,23 @@ class Rule(NamedTuple):
 
 
 def judge_cell(
-    evidence: CellEvidence, *, accepted: Collection[str] = ()
+    evidence: CellEvidence,
+    *,
+    accepted: Collection[str] = (),
+    unfit: Collection[str] | None = None,
 ) -> tuple[Finding, ...]:
-    """Return what all rules that apply found; accepted codes void nothing."""
+    """Return what all rules that apply found; accepted codes void nothing.
+
+    Args:
+        evidence: Of the cell.
+        accepted: Codes of ``--accept``.
+        unfit: Codes of `not_applicable`, if they are known.
+    """
+    unfit = not_applicable(evidence) if unfit is None else unfit
     found = [
         _advised(finding, rule.advice)
         for rule in RULES
-        if not rule.applies(evidence)
+        if rule.code not in unfit
         for finding in rule.check(evidence)
     ]
     return accept(found, accepted)

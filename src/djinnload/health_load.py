@@ -5,7 +5,6 @@ rule asks for a difference that matters, and some for one that is no chance too.
 """
 
 import math
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,68 +72,73 @@ def first_requests(requests: Requests) -> Array | slice:
 
 def arrivals(evidence: "CellEvidence") -> Found:
     """ARRIVALS: sessions were not sent with the spacing that they were due with."""
-    for name, due, sent in _starts(evidence):
+    for samples in _random(evidence):
+        due, sent = _spacing(samples)
+        if len(sent) + 1 < ARRIVALS_LEAST:
+            continue
         alike = min(ARRIVALS_ALIKE_NS, ARRIVALS_ALIKE_SHARE * float(due.mean()))
         distance = _distance(due, sent, alike)
         if distance > ARRIVALS_DISTANCE:
             yield void(
                 "ARRIVALS",
-                f"{name}: the gaps of {len(sent) + 1:,} sent sessions are "
+                f"{samples.name}: the gaps of {len(sent) + 1:,} sent sessions are "
                 f"{distance:.2f} from those that were due (Kolmogorov-Smirnov "
                 f"distance), {ARRIVALS_DISTANCE:.1f} may be; "
                 f"CV {_cv(sent):.2f}, due {_cv(due):.2f}; "
                 f"A²* {_anderson_darling(sent):.1f}, due {_anderson_darling(due):.1f} "
                 "(exponential gaps: 1.3 at most in 95%)",
                 distance,
-                name,
+                samples.name,
             )
+        # Before the next population's, which are as large.
+        del due, sent
 
 
 def if_arrivals(evidence: "CellEvidence") -> str:
     """Return why ARRIVALS does not apply; empty: it does."""
     if not evidence.open:
         return "no population is open"
-    if not any(evidence.plan(each.name).get("random") for each in evidence.open):
+    if not _random(evidence):
         return "no open population has a random arrival process"
-    if not any(True for _ in _enough_starts(evidence)):
+    if max(map(_sent, _random(evidence))) < ARRIVALS_LEAST:
         return f"fewer than {ARRIVALS_LEAST} sessions were sent"
     return ""
 
 
-def _enough_starts(
-    evidence: "CellEvidence",
-) -> Iterator[tuple[PopulationSamples, Array | slice, Array]]:
-    """Yield each population that ARRIVALS judges, its starts, when these were sent."""
-    for samples in evidence.open:
-        if not evidence.plan(samples.name).get("random"):
-            continue
-        first = first_requests(samples.requests)
-        sent = samples.requests.sent_ns[first]
-        if int(np.isfinite(sent).sum()) >= ARRIVALS_LEAST:
-            yield samples, first, sent
+def _random(evidence: "CellEvidence") -> list[PopulationSamples]:
+    return [each for each in evidence.open if evidence.plan(each.name).get("random")]
 
 
-def _starts(evidence: "CellEvidence") -> Iterator[tuple[str, Array, Array]]:
-    """Yield name, due gaps and sent gaps of each population that ARRIVALS judges."""
-    for samples, first, sent in _enough_starts(evidence):
-        # What was never sent is UNDELIVERED's: its due time is left out too.
-        was = np.isfinite(sent)
-        due = samples.requests.due_ns[first]
-        yield samples.name, _gaps(due[was].astype(np.float64)), _gaps(sent[was])
+def _sent(samples: PopulationSamples) -> int:
+    """Return how many sessions were sent."""
+    r = samples.requests
+    return int(np.isfinite(r.sent_ns[first_requests(r)]).sum())
+
+
+def _spacing(samples: PopulationSamples) -> tuple[Array, Array]:
+    """Return the gaps between due times, and between sends, of sessions; ascending."""
+    r = samples.requests
+    first = first_requests(r)
+    sent = r.sent_ns[first]
+    # What was never sent is UNDELIVERED's: its due time is left out too.
+    was = np.isfinite(sent)
+    return _gaps(r.due_ns[first][was]), _gaps(sent[was])
 
 
 def _gaps(times: Array) -> Array:
-    return np.diff(np.sort(times))
+    times.sort()
+    gaps = np.diff(times).astype(np.float64, copy=False)
+    gaps.sort()
+    return gaps
 
 
 def _distance(a: Array, b: Array, alike: float) -> float:
-    """Return the two-sample Kolmogorov-Smirnov distance, gaps within *alike* alike.
+    """Return the two-sample Kolmogorov-Smirnov distance of ascending gaps.
 
-    Without that, arrivals of one instant (gaps of 0) are always far from their sends.
-    Where it is up to `ARRIVALS_DISTANCE`, this is a bound of it: millions of gaps take
-    seconds to look up.
+    Those within *alike* of each other are alike. Without that, arrivals of one instant
+    (gaps of 0) are always far from their sends. Where it is up to `ARRIVALS_DISTANCE`,
+    this is a bound of it: millions of gaps take seconds to look up.
     """
-    a, b = np.sort(a), np.sort(b)
     bound = max(_bound(a, b, alike), _bound(b, a, alike), 0.0)
     if bound <= ARRIVALS_DISTANCE:
         return bound
@@ -166,11 +170,11 @@ def _cv(gaps: Array) -> float:
 
 
 def _anderson_darling(gaps: Array) -> float:
-    """Return A²* of exponential gaps whose mean is estimated (Stephens 1974)."""
+    """Return A²* of ascending gaps, exponential of an unknown mean (Stephens 1974)."""
     n, mean = len(gaps), float(gaps.mean())
     if not mean:
         return math.inf
-    z = np.clip(-np.expm1(-np.sort(gaps) / mean), 1e-15, 1 - 1e-15)
+    z = np.clip(-np.expm1(-gaps / mean), 1e-15, 1 - 1e-15)
     weight = 2 * np.arange(1, n + 1) - 1
     squared = -n - float((weight * (np.log(z) + np.log1p(-z[::-1]))).mean())
     return squared * (1 + 0.6 / n)
@@ -288,7 +292,7 @@ def little(evidence: "CellEvidence") -> Found:
     say of the same instants (a control variate), which leaves no error where both
     agree. Rows lost, twice or stamped wrong, or a lost count, break the law.
     """
-    found, error, n, expected, _ = in_flight(evidence)
+    found, error, n, expected = in_flight(evidence)
     apart = abs(found - expected)
     least = max(LITTLE_SHARE * expected, LITTLE_ERRORS * error, LITTLE_FLIGHTS)
     if apart > least:
@@ -301,34 +305,39 @@ def little(evidence: "CellEvidence") -> Found:
         )
 
 
-def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float, int]:
-    """Return L as counted, its standard error, of how many instants; λW, of how many.
+def in_flight(evidence: "CellEvidence") -> tuple[float, float, int, float]:
+    """Return L as counted, its standard error, of how many instants; and λW.
 
     L is NaN where fewer than two instants were recorded.
     """
-    begin, end = evidence.window_ns
-    finished = evidence.manifest.get("window", {}).get("finished_ns")
-    if evidence.manifest.get("interrupted") and finished:
-        end = max(begin, min(end, int(finished)))
-    n, area, rows = 0, 0.0, 0
+    begin, end = _measured_ns(evidence)
+    n, area = 0, 0.0
     beyond: list[Array] = []
     for worker in evidence.workers:
         times, seen = _counted(evidence, worker, begin, end)
         there = np.zeros(len(times))
         for sent, done in evidence.flights(worker):
-            spans = np.clip(done, begin, end) - np.clip(sent, begin, end)
-            area += float(spans.sum())
-            rows += int((spans > 0).sum())
+            area += float(np.clip(done, begin, end).sum())
+            area -= float(np.clip(sent, begin, end).sum())
             there += _up_to(sent, times) - _up_to(done, times)
         # A stall delays the instants of its own worker alone, past a burst of its own.
         beyond.append(seen - there)
         n += len(seen)
     expected = area / max(1, end - begin)
     if min(map(len, beyond)) < 2:  # noqa: PLR2004 - no spread of one
-        return math.nan, math.nan, n, expected, rows
+        return math.nan, math.nan, n, expected
     error = math.hypot(*(each.std(ddof=1) / math.sqrt(len(each)) for each in beyond))
     found = expected + sum(float(each.mean()) for each in beyond)
-    return found, error, n, expected, rows
+    return found, error, n, expected
+
+
+def _measured_ns(evidence: "CellEvidence") -> tuple[int, int]:
+    """Return the window, up to where an interrupt ended it."""
+    begin, end = evidence.window_ns
+    finished = evidence.manifest.get("window", {}).get("finished_ns")
+    if evidence.manifest.get("interrupted") and finished:
+        end = max(begin, min(end, int(finished)))
+    return begin, end
 
 
 def _counted(
@@ -347,9 +356,13 @@ def if_in_flight(evidence: "CellEvidence") -> str:
     """Return why LITTLE does not apply; empty: it does."""
     if evidence.manifest.get("overload") == "expected":
         return 'overload = "expected"'
-    _, _, instants, _, n = in_flight(evidence)
-    if instants < LITTLE_SAMPLES:
+    begin, end = _measured_ns(evidence)
+    counted = (_counted(evidence, worker, begin, end) for worker in evidence.workers)
+    if sum(len(times) for times, _ in counted) < LITTLE_SAMPLES:
         return f"fewer than {LITTLE_SAMPLES} samples of in_flight were recorded"
-    return (
-        "" if n >= LITTLE_LEAST else f"fewer than {LITTLE_LEAST:,} requests were sent"
-    )
+    n = 0
+    for sent, done in evidence.flights():
+        n += int(((sent < end) & (done > begin) & (done > sent)).sum())
+        if n >= LITTLE_LEAST:
+            return ""
+    return f"fewer than {LITTLE_LEAST:,} requests were sent"

@@ -30,7 +30,7 @@ _KEPT_BITS = 11
 #: More than a histogram has counts.
 _BUCKET_BITS = 16
 #: Values that are bucketed at once, to fit the caches.
-_AT_ONCE = 2**17
+_AT_ONCE = 2**16
 
 
 def new() -> HdrHistogram:

@@ -105,7 +105,9 @@ def n_eff(values: Array) -> float:
     if n < 3:  # noqa: PLR2004 - no correlation of two
         return float(n)
     size, means, lag = grow(values)
-    noise, spread = size * float(means.var()), float(_finite(values).var())
+    # Blocks of one value are the values.
+    noise = size * _variance(means) if size > 1 else 1.0
+    spread = _variance(_finite(values)) if size > 1 else 1.0
     if not noise or not spread:
         # Constant values, or blocks that cancel exactly, show no dependence.
         return float(n)
@@ -136,11 +138,11 @@ def percentile_interval(
     if len(values) < ENOUGH_BLOCKS:
         return None
     order = np.sort(values) if order is None else order
-    below = values <= nearest_rank(order, q)
     # Both the quantile's crossings and the values themselves have to be independent:
     # a rare indicator looks white long before the queue that makes it has emptied.
     grown = grow(values) if grown is None else grown
-    if (n := _worth(grown, q, below, confidence)) is None:
+    crossed = values <= nearest_rank(order, q) if grown.size > 1 else None
+    if (n := _worth(grown, q, crossed, confidence)) is None:
         return None
     share = share_of(q, n, confidence)
     return nearest_rank(order, share[0]), nearest_rank(order, share[1])
@@ -220,21 +222,23 @@ def clopper_pearson_lower(x: float, n: float, confidence: float = CONFIDENCE) ->
     return float(special.betaincinv(x, max(n - x, 0.0) + 1, 1 - confidence))
 
 
-def _worth(grown: Grown, q: float, below: Array, confidence: float) -> float | None:
+def _worth(
+    grown: Grown, q: float, below: Array | None, confidence: float
+) -> float | None:
     """Return the n_eff of *below* at the block size at which values are independent.
 
     It is lowered by (z ÷ t)², as the variance of block means is only estimated.
+
+    Args:
+        grown: `grow` of the values.
+        q: Of the quantile.
+        below: Whether each value is up to it; None: blocks of one, nothing to count.
+        confidence: Of the interval.
     """
     if not grown.apart:
         return None
-    size, k, n = grown.size, len(grown.means), len(below)
-    counts = below[n - k * size :]
-    if size > 1:
-        # A sum of bools counts in 8 bytes; of any size, faster than mean(axis=1).
-        counts = np.add.reduceat(counts, np.arange(0, k * size, size), dtype=np.int64)
-    share = float(below.mean())
-    noise, spread = float((counts / size).var(ddof=1)) * size, share * (1 - share)
-    worth = n * min(1.0, spread / noise) if noise and spread else float(n)
+    size, k = grown.size, len(grown.means)
+    worth = float(k - 1) if below is None else _crossings(below, size, k)
     worth *= _left_over(size, k, grown.lag)
     if worth * min(q, 1 - q) < _BEYOND:
         return None
@@ -242,6 +246,16 @@ def _worth(grown: Grown, q: float, below: Array, confidence: float) -> float | N
         return worth
     tail = (1 + confidence) / 2
     return worth * float(special.ndtri(tail) / special.stdtrit(k - 1, tail)) ** 2
+
+
+def _crossings(below: Array, size: int, k: int) -> float:
+    """Return the n_eff of *below* by the spread of its *k* last blocks of *size*."""
+    n, share = len(below), float(below.mean())
+    # A sum of bools counts in 8 bytes; of any size, faster than mean(axis=1).
+    starts = np.arange(n - k * size, n, size)
+    counts = np.add.reduceat(below, starts, dtype=np.int64)
+    noise, spread = float((counts / size).var(ddof=1)) * size, share * (1 - share)
+    return n * min(1.0, spread / noise) if noise and spread else float(n)
 
 
 def grow(values: Array) -> Grown:
@@ -285,6 +299,11 @@ def _lag_1(values: Array) -> float:
     power = float(np.einsum("i,i", centred, centred))
     shifted = float(np.einsum("i,i", centred[:-1], centred[1:]))
     return shifted / power if power else 0.0
+
+
+def _variance(values: Array) -> float:
+    centred = values - values.mean()
+    return float(np.einsum("i,i", centred, centred)) / len(values)
 
 
 def _finite(values: Array) -> Array:

@@ -46,14 +46,23 @@ class Packed:
     def __call__(self) -> Array:
         """Return float64 (NaN: unknown) or int64, shape ``(n,)``; do not write to it.
 
-        Where the values were not packed it is what is kept, else a fresh array.
+        Where the values were not packed it is what is kept; a constant takes no memory.
         """
         if self.low is None:
             return self.codes
+        if len(self) and not self.codes.strides[0]:
+            return np.broadcast_to(self._whole(self.codes[:1]), len(self))
+        return self._whole(self.codes)
+
+    def _whole(self, codes: Array) -> Array:
+        if self.low is None:
+            return codes
         if not self.floats:
-            return self.codes + np.int64(self.low)
-        values: Array = self.codes + np.float64(self.low)
-        values[self.codes == np.iinfo(self.codes.dtype).max] = np.nan
+            return codes + np.int64(self.low)
+        values: Array = codes + np.float64(self.low)
+        unknown = codes == np.iinfo(codes.dtype).max
+        if unknown.any():
+            values[unknown] = np.nan
         return values
 
     def take(self, rows: Array) -> "Packed":
@@ -79,7 +88,9 @@ class Steps:
         """Return int64, shape ``(n,)``; a fresh array."""
         values = np.empty(len(self._first) + len(self._steps), np.int64)
         values[:1] = self._first
-        values[1:] = self._steps()
+        # Codes first: the steps, made whole, would be as large again.
+        values[1:] = self._steps.codes
+        values[1:] += self._steps.low or 0
         return np.cumsum(values, out=values)
 
 

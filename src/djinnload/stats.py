@@ -310,6 +310,8 @@ _SHARES: Mapping[str, Callable[[PopulationSamples], Array]] = {
 def _ranked(measured: Array, ok: Array) -> Array:
     ranked = np.where(ok, measured, np.inf)
     kept = ~np.isnan(ranked)
+    if kept.all():
+        return ranked
     if ok.any() and not (kept & ok).any():
         # Nobody measured it: the failures alone would look like a measurement.
         return np.empty(0)

@@ -150,9 +150,10 @@ def _resolved(cell_dir: Path) -> dict[str, dict[str, int]]:
 def _fold(
     cell_dir: Path, evidence: CellEvidence, accepted: Collection[str], *more: Finding
 ) -> tuple[Document, tuple[Finding, ...]]:
-    findings = (*judge_cell(evidence, accepted=accepted), *more)
+    unfit = not_applicable(evidence)
+    findings = (*judge_cell(evidence, accepted=accepted, unfit=unfit), *more)
     made = {"schema": SCHEMA, "scenario": _scenario(cell_dir)}
-    summary = summarize.finite(made | _cell_summary(evidence, findings))
+    summary = summarize.finite(made | _cell_summary(evidence, findings, unfit))
     _write_hlog(cell_dir / "intervals.hlog", evidence)
     write_json(cell_dir / "summary.json", summary)
     return summary, findings
@@ -168,7 +169,9 @@ def _scenario(cell_dir: Path) -> str | None:
     return None if name is None else str(name)
 
 
-def _cell_summary(evidence: CellEvidence, findings: tuple[Finding, ...]) -> Document:
+def _cell_summary(
+    evidence: CellEvidence, findings: tuple[Finding, ...], unfit: Mapping[str, str]
+) -> Document:
     manifest = evidence.manifest
     proof = manifest.get("proof") or {}
     plans = manifest.get("populations") or {}
@@ -176,7 +179,7 @@ def _cell_summary(evidence: CellEvidence, findings: tuple[Finding, ...]) -> Docu
         **{key: manifest.get(key) for key in ("point", "arm", "repeat", "complete")},
         "interrupted": bool(manifest.get("interrupted")),
         "verdict": msgspec.to_builtins(objective.run_verdict((), findings)),
-        "not_applicable": not_applicable(evidence),
+        "not_applicable": unfit,
         "proof": proof,
         "populations": {
             name: _population(samples, plans.get(name) or {}, proof)

@@ -97,11 +97,32 @@ def test_sessions_never_sent_are_left_out():
 def test_anderson_darling_knows_exponential_gaps():
     rng = np.random.default_rng(1)
     values = [
-        health_load._anderson_darling(rng.exponential(3.0, 300)) for _ in range(400)
+        health_load._anderson_darling(np.sort(rng.exponential(3.0, 300)))
+        for _ in range(400)
     ]
     # Stephens: 1.321 is exceeded by 5 % of samples whose mean is estimated.
     assert 0.02 < np.mean(np.array(values) > 1.321) < 0.09
-    assert health_load._anderson_darling(rng.uniform(0.9, 1.1, 300)) > 50
+    assert health_load._anderson_darling(np.sort(rng.uniform(0.9, 1.1, 300))) > 50
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_bound_of_the_distance_is_no_less_than_the_distance(seed):
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(200, 5000, 2)
+    a = np.sort(rng.exponential(1.0, n) * rng.integers(0, 2, n))
+    b = np.sort(rng.exponential(rng.choice([0.8, 1.0, 1.3]), m))
+    alike = float(rng.choice([0.0, 0.05]))
+    exact = max(
+        np.mean(one <= x) - np.mean(other <= x + alike)
+        for one, other in ((a, b), (b, a))
+        for x in one
+    )
+    bound = max(health_load._bound(a, b, alike), health_load._bound(b, a, alike))
+    assert bound >= exact - 1e-12
+    found = health_load._distance(a, b, alike)
+    assert found >= exact - 1e-12
+    if found > health_load.ARRIVALS_DISTANCE:
+        assert found == pytest.approx(max(exact, 0.0))
 
 
 # Steadiness

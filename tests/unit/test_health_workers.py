@@ -92,7 +92,7 @@ def dealt(seed, n):
 def test_littles_law_holds_over_all_workers_together(seed):
     whole, counted = dealt(seed, 3)
     found = evidence(*counted, population=whole)
-    together, error, n, expected, _ = health_load.in_flight(found)
+    together, error, n, expected = health_load.in_flight(found)
     assert abs(together - expected) <= 5 * error  # alpha 6e-7 a seed
     assert n > 1000
     assert error < 0.2 * expected
@@ -129,7 +129,7 @@ def test_instants_past_a_stall_of_their_own_worker_stand(seed):
         seen = np.searchsorted(sent, at, "right") - np.searchsorted(done, at, "right")
         counted.append(kit.probes(k, seen=(at.astype(np.int64), seen)))
     found = evidence(*counted, population=kit.renamed(whole))
-    together, _, _, expected, _ = health_load.in_flight(found)
+    together, _, _, expected = health_load.in_flight(found)
     assert together == pytest.approx(expected, rel=0.05)
     assert "LITTLE" not in codes(found)
 
