@@ -109,6 +109,7 @@ def load_of(value: object) -> float | None:
 def efficiency(found: Groups, over: Axis) -> Iterator[Document]:
     """Yield throughput(N) ÷ (N ÷ N₁ × throughput(N₁)), N₁ being the least load.
 
+    Throughput is units/s (tokens, images), as of `djinnload.summarize.throughput`.
     Of each arm and population, at each point. Paired by repeat: the geometric mean, and
     its t interval from `ENOUGH_REPEATS` on.
 
@@ -119,16 +120,16 @@ def efficiency(found: Groups, over: Axis) -> Iterator[Document]:
     for arm, series in _series(found, over):
         (_, first), *_ = series
         for name in _populations(first, over):
-            base = _achieved(first, name)
+            base = _done(first, name)
             least = over.loads[first[0].point]
             for load, cells in series:
                 ratios = [
                     each / base[repeat] * least / load
-                    for repeat, each in _achieved(cells, name).items()
+                    for repeat, each in _done(cells, name).items()
                     if base.get(repeat)
                 ]
                 value, ci95 = _geometric(ratios)
-                seen = list(_achieved(cells, name).values())
+                seen = list(_done(cells, name).values())
                 yield {
                     "arm": arm,
                     "population": name,
@@ -137,7 +138,7 @@ def efficiency(found: Groups, over: Axis) -> Iterator[Document]:
                     "others": over.others[cells[0].point],
                     "load": load,
                     "base_load": least,
-                    "achieved_per_s": float(np.mean(seen)),
+                    "throughput_per_s": float(np.mean(seen)),
                     "repeats_per_s": seen,
                     "value": value,
                     "ci95": None if load == least else ci95,
@@ -162,9 +163,9 @@ def knees(found: Groups, over: Axis) -> Iterator[Document]:
             "sweep": over.sweep,
             "others": over.others[last[0].point],
             "load": bend[0] if bend else None,
-            "achieved_per_s": bend[1] if bend else None,
+            "throughput_per_s": bend[1] if bend else None,
             "saturation_load": min(full, default=None),
-            "most_achieved_per_s": max(throughput for _, throughput in curve),
+            "most_per_s": max(throughput for _, throughput in curve),
             "top_load": top,
             "held_up_by": _held_up_by(last, over),
         }
@@ -206,10 +207,10 @@ def _samples(cell: Cell, over: Axis) -> list[PopulationSamples]:
     return [populations[name] for name in _populations([cell], over)]
 
 
-def _achieved(cells: Iterable[Cell], name: str) -> dict[int, float]:
-    """Return ok turns/s of a population by repeat."""
+def _done(cells: Iterable[Cell], name: str) -> dict[int, float]:
+    """Return units/s of a population by repeat."""
     return {
-        cell.repeat: summarize.achieved(cell.evidence.populations[name])
+        cell.repeat: summarize.throughput(cell.evidence.populations[name])
         for cell in cells
         if cell.evidence and name in cell.evidence.populations
     }
@@ -217,7 +218,7 @@ def _achieved(cells: Iterable[Cell], name: str) -> dict[int, float]:
 
 def _throughput(cells: Sequence[Cell], over: Axis) -> float:
     return float(
-        np.mean([sum(map(summarize.achieved, _samples(c, over))) for c in cells])
+        np.mean([sum(map(summarize.throughput, _samples(c, over))) for c in cells])
     )
 
 

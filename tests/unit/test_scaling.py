@@ -13,7 +13,7 @@ from djinnload.findings import Finding
 from djinnload.report import sweep_figures, sweep_text
 from djinnload.run_summary import Cell, run_summary
 from djinnload.scenarios.load import loads
-from djinnload.summarize import achieved
+from djinnload.summarize import throughput
 
 TEXT = """
 [scenario]
@@ -97,8 +97,8 @@ def test_efficiency_pairs_repeats_and_is_their_geometric_mean():
     every = cells()
     found = of(scaling.of_run(manifest(RATE), every), "rate=200-s")
     ratios = [
-        achieved(cell(200, n).evidence.populations["chat"])
-        / achieved(cell(25, n).evidence.populations["chat"])
+        throughput(cell(200, n).evidence.populations["chat"])
+        / throughput(cell(25, n).evidence.populations["chat"])
         / 8
         for n in range(3)
     ]
@@ -116,7 +116,7 @@ def test_the_knee_and_saturation_of_a_queue():
     (found,) = scaling.of_run(manifest(RATE), cells())["knee"]
     assert found["load"] == 200
     assert found["saturation_load"] in {200, 400}
-    assert found["most_achieved_per_s"] == pytest.approx(200, rel=0.1)
+    assert found["most_per_s"] == pytest.approx(200, rel=0.1)
     low = [cell(rate, n) for rate in RATES[:3] for n in range(3)]
     (found,) = scaling.of_run(manifest(RATE), low)["knee"]
     assert (found["load"], found["saturation_load"]) == (None, None)
@@ -168,6 +168,7 @@ def test_the_terminal_has_a_line_a_point_and_says_where_it_bends():
     ]  # fmt: skip
     assert lines[5][1:] == ["n/a"] * 8
     assert "knee at rate = 200" in text
+    assert "bad" not in text
 
 
 def test_figures_have_the_line_in_proportion_and_every_load():
@@ -176,7 +177,7 @@ def test_figures_have_the_line_in_proportion_and_every_load():
     for words in ("in proportion to load", "Throughput against load", ">400<", ">25<"):
         assert words in first.svg
     assert "3 repeats at each load" in first.caption
-    assert "p99 of latency from due" in second.svg
+    assert "p99 from due (ms, logarithmic)" in second.svg
     assert "VOID" in next(sweep_figures.drawn(summary(cells()), void=True)).svg
 
 

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jinja2 import Undefined
 
-__all__ = ("FILTERS", "amount", "interval", "number", "percent", "percentile")
+__all__ = ("FILTERS", "amount", "few", "interval", "number", "percent", "percentile")
 
 _TIMES = re.compile(
     r"latency|service|queue|exec|ttft|tpot|lateness|blocked|\bsession\b"
 )
 _SHARES = re.compile(r"rate|util|share")
 _NONE = "–"
+#: Reasons of one code that are shown.
+_FEW = 3
 
 
 def number(value: object) -> str:
@@ -61,10 +64,28 @@ def interval(value: object, scale: float = 1.0) -> str:
 
 
 #: By the names that the template uses.
+def few(reasons: object) -> list[Mapping[str, Any]]:
+    """Return at most three reasons or findings of a code, and how many more there are.
+
+    A sweep on a noisy host has the same one in each of a hundred cells.
+    """
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for each in reasons if isinstance(reasons, Sequence) else ():
+        found.setdefault(str(each.get("code")), []).append(each)
+    made: list[Mapping[str, Any]] = []
+    for code, several in found.items():
+        made += several[:_FEW]
+        if (more := len(several) - _FEW) > 0:
+            told = f"and {more} more like these, all in summary.json"
+            made.append({"code": code, "message": told})
+    return made
+
+
 FILTERS = {
     "num": number,
     "pct": percent,
     "amount": amount,
     "percentile": percentile,
     "ci": interval,
+    "few": few,
 }

@@ -256,8 +256,9 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     loads = sorted({x for line in lines for x in line.x})
     axes.set_xticks(loads, [f"{x:g}" for x in loads])
-    axes.minorticks_off()
+    axes.tick_params(axis="x", which="minor", bottom=False)
     axes.yaxis.set_major_formatter(_milliseconds)
+    axes.yaxis.set_minor_formatter(_minor)
     for number, line in enumerate(lines):
         y = np.array(line.y)
         if linear:

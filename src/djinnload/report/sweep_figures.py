@@ -30,7 +30,9 @@ def drawn(summary: Mapping[str, Any], *, void: bool) -> Iterator[Drawn]:
         summary: A root summary.json.
         void: Whether to draw a watermark.
     """
-    rows = [each for each in summary.get("efficiency") or () if each["achieved_per_s"]]
+    rows = [
+        each for each in summary.get("efficiency") or () if each["throughput_per_s"]
+    ]
     for name in dict.fromkeys(each["population"] for each in rows):
         mine = [each for each in rows if each["population"] == name]
         series: dict[str, list[Document]] = {}
@@ -54,7 +56,7 @@ def _throughput(
         figures.Line(
             label,
             [row["load"] for row in rows],
-            [row["achieved_per_s"] for row in rows],
+            [row["throughput_per_s"] for row in rows],
             [min(row["repeats_per_s"]) for row in rows],
             [max(row["repeats_per_s"]) for row in rows],
         )
@@ -65,7 +67,7 @@ def _throughput(
         lines,
         title=title,
         xlabel=xlabel,
-        ylabel="ok turns a second (logarithmic)",
+        ylabel="units a second (logarithmic)",
         linear=True,
         void=void,
     )
@@ -74,7 +76,7 @@ def _throughput(
         f"throughput-{name}",
         svg,
         title,
-        f"Turns of {name} that were answered within measure, a second: the mean of "
+        f"Units (such as tokens) of {name} that came back within measure: the mean of "
         f"{repeats} repeats at each load, bars from the least to the largest repeat. "
         "The dotted line goes on from the least load in proportion: what is missing to "
         "it is lost efficiency.",
@@ -102,7 +104,7 @@ def _latency(
         lines,
         title=title,
         xlabel=xlabel,
-        ylabel=f"{quantile} of latency from due (ms, logarithmic)",
+        ylabel=f"{quantile} from due (ms, logarithmic)",
         void=void,
     )
     return Drawn(

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from djinnload.objective import parse_measure
 from djinnload.report import sweep_text
-from djinnload.report.amounts import amount, interval, number, percent, percentile
+from djinnload.report.amounts import amount, few, interval, number, percent, percentile
 
 __all__ = ("render", "show", "show_decision")
 
@@ -145,17 +145,20 @@ def _objectives(rows: list[tuple[str, str, Mapping[str, Any]]]) -> Table:
 
 def _undecided_points(summary: Mapping[str, Any], console: Console) -> None:
     """Print the objectives that are not met, as of many points all would be long."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, where, text, each in sweep_text.missed(summary):
-        word, style = _MET[each["met"]]
-        value = f"{amount(each['value'], text)}, n = {each['n']}"
-        row = (name, where, text)
-        table.add_row(*map(escape, row), Text(word, style=style), value)
-    if table.rows:
-        console.print("objectives that are not met, all repeats together", style="bold")
-        console.print(table)
-    else:
+    every = sweep_text.objectives(summary)
+    open_ones = [each for each in every if each[2]["met"] is not True]
+    if every and not open_ones:
         console.print("every objective is met at every point")
+    if not open_ones:
+        return
+    console.print("objectives that are not met, all repeats together", style="bold")
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, where, each in open_ones:
+        word, style = _MET[each["met"]]
+        value = f"{amount(each['value'], each['text'])}, n = {each['n']}"
+        row = (name, where, each["text"])
+        table.add_row(*map(escape, row), Text(word, style=style), value)
+    console.print(table)
 
 
 def _comparisons(summary: Mapping[str, Any], console: Console) -> None:
@@ -306,7 +309,7 @@ def _health(summary: Mapping[str, Any], console: Console) -> None:
 
 def _verdict(summary: Mapping[str, Any], console: Console) -> None:
     verdict = summary.get("verdict") or {}
-    for each in verdict.get("findings") or ():
+    for each in few(verdict.get("findings")):
         if each.get("code") != "verified":
             console.print(f"note {each['code']}: {each['message']}", markup=False)
     status = str(verdict.get("status"))
@@ -318,5 +321,5 @@ def _verdict(summary: Mapping[str, Any], console: Console) -> None:
             f"{stopped}, {_WORDS.get(status, '')}",
         )
     )
-    for each in verdict.get("reasons") or ():
+    for each in few(verdict.get("reasons")):
         console.print(f"  {each['code']}: {each['message']}", markup=False)
