@@ -129,7 +129,7 @@ def prime(
         recipes = _planned(scenario, order, workshop)
         inputs_s = (monotonic_ns() - begun_ns) / 1e9
         wanted = [_wanted(each) for each in workshop.models if each.name != ECHO.name]
-        rooms = tuple(_rooms(wanted, _devices(order, environment), least, environment))
+        rooms = tuple(_rooms(wanted, _gpus(order, environment), least, environment))
         _refuse_tight(rooms)
         made = tuple(_made(each, on_progress) for each in wanted)
     return Ready(scenario.scenario.name, made, rooms, recipes, inputs_s)
@@ -208,29 +208,36 @@ def _least(environment: Mapping[str, str]) -> float | None:
     return value * _GB
 
 
-def _devices(order: Sequence[Cell], environment: Mapping[str, str]) -> set[str]:
-    """Return the devices on which this host will run models."""
-    found = set()
-    for target in (cell.scenario.target for cell in order):
+def _gpus(order: Sequence[Cell], environment: Mapping[str, str]) -> dict[str, int]:
+    """Return how many copies of the weights each GPU of this host will hold."""
+    servers, checkers = set(), set()
+    usual = environment.get("DJINNLOAD_SERVER_DEVICE") or "cpu"
+    for scenario in (cell.scenario for cell in order):
+        target, checked = scenario.target, scenario.verify
         if target.address is None and target.launch is None:
-            usual = environment.get("DJINNLOAD_SERVER_DEVICE") or "cpu"
-            found.add(target.server.device or usual)
-    return found
+            servers.add(target.server.device or usual)
+        if checked.at_least or checked.share:
+            checkers.add(checked.device)
+    every = [_numbered(each) for each in (*servers, *checkers)]
+    return {each: every.count(each) for each in sorted(every) if "cuda" in each}
+
+
+def _numbered(device: str) -> str:
+    return "cuda:0" if device == "cuda" else device
 
 
 def _rooms(
     wanted: Sequence[_Wanted],
-    devices: set[str],
+    gpus: Mapping[str, int],
     least: float | None,
     environment: Mapping[str, str],
 ) -> Iterator[Room]:
     import psutil
 
     resident = sum(each.resident for each in wanted)
-    gpus = sorted(each for each in devices if each.startswith("cuda"))
-    for device in gpus:
+    for device, copies in gpus.items():
         floor = _MIN_FREE_GPU_GB * _GB if least is None else least
-        needed = max(sum(each.nbytes for each in wanted), round(floor))
+        needed = max(copies * sum(each.nbytes for each in wanted), round(floor))
         yield Room(f"memory of {device}", needed, _gpu_free(device, environment))
     # Without a GPU, what the variable asks for is asked of the host.
     floor = 0 if gpus or least is None else least
@@ -247,7 +254,7 @@ def _rooms(
 def _gpu_free(device: str, environment: Mapping[str, str]) -> int:
     import pynvml
 
-    number = device.partition(":")[2] or "0"
+    number = device.partition(":")[2]
     visible = environment.get("CUDA_VISIBLE_DEVICES", "").strip()
     try:
         # CUDA counts what is visible only.

@@ -158,11 +158,23 @@ def two_gpus(monkeypatch):
 def test_memory_of_the_gpu_that_the_server_will_use(tmp_path, device, visible, free):
     said = {"DJINNLOAD_SERVER_DEVICE": device, "CUDA_VISIBLE_DEVICES": visible}
     if free < 10e9:  # the 10 GB that Djinn's guide wants
-        with pytest.raises(HostError, match=f"memory of {device}: 10 GB wanted, 8 GB"):
+        with pytest.raises(HostError, match=r"memory of cuda:\d: 10 GB wanted, 8 GB"):
             prime(scenario(tmp_path), environment=said)
         said["GENIE_EVAL_MIN_FREE_GB"] = "5"
     room = prime(scenario(tmp_path), environment=said).rooms[0]
-    assert (room.what, room.free) == (f"memory of {device}", free)
+    numbered = "cuda:0" if device == "cuda" else device
+    assert (room.what, room.free) == (f"memory of {numbered}", free)
+
+
+@pytest.mark.usefixtures("cache", "two_gpus")
+def test_copies_of_the_weights_on_a_gpu(tmp_path):
+    """The server's, and those that answers are checked with."""
+    checked = SCENARIO + '\n[verify]\ndevice = "cuda:0"\n'
+    nothing = SCENARIO + '\n[verify]\ndevice = "cuda:0"\nshare = 0\nat_least = 0\n'
+    said = {"GENIE_EVAL_MIN_FREE_GB": "0", "DJINNLOAD_SERVER_DEVICE": "cuda"}
+    for text, copies in ((SCENARIO, 1), (nothing, 1), (checked, 2)):
+        room = prime(scenario(tmp_path, text), environment=said).rooms[0]
+        assert (room.what, room.needed) == ("memory of cuda:0", copies * 1_057_408)
 
 
 @pytest.mark.parametrize(("device", "visible"), [("cuda:2", ""), ("cuda:1", "0")])
@@ -246,7 +258,7 @@ def test_a_hub_id_is_primed_and_run_without_the_hub(tmp_path, cache, monkeypatch
     monkeypatch.setenv("HF_HUB_CACHE", str(hub))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     name = small(tmp_path, "some-one/a-model")
-    for verb in ("check", "run", "prime"):
+    for verb in ("run", "prime"):
         done = run_command(verb, name, cwd=tmp_path, cache=cache)
         assert done.returncode == 2, done.stderr
         reason = "cannot fetch" if verb == "prime" else "`djinnload prime SCENARIO`"

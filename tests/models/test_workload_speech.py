@@ -245,6 +245,31 @@ def test_over_the_wire_and_verified(how, given):
     assert {row.verified for row in rows} == {True}
 
 
+def test_a_server_that_keeps_nothing_is_sent_everything():
+    """An arm whose state is recomputed: all tokens, and what was heard, every time."""
+    workload, assets = made()
+    sent = []
+
+    async def main():
+        async with serving(SETTINGS, Executor(SETTINGS)) as address:
+            target, _ = await opened(address, *assets.used.values(), register="id")
+            reference = LocalReference(assets.used)
+            for request in script(workload):
+                asked = msgspec.structs.replace(
+                    call(request), behaviours={"state": "recomputed"}
+                )
+                reply = await submitted(target, asked)
+                assert reply.outcome is Outcome.OK, reply.error
+                assert reply.metrics["reused_tokens"] == 0
+                found = workload.verify(request, reply, reference)
+                assert found.ok, found.reason
+                sent.append(reply.bytes_sent)
+            await target.aclose()
+
+    run(main)
+    assert min(sent) > 80 * 3000 * 4
+
+
 def test_sessions_do_not_hear_each_other():
     """Two streams in turn: what one heard never ends up in the other's answers."""
     workload, assets = made()
