@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from djinnload import __version__
-from djinnload.cli import catalogs, plugins, prime, results, run, search, serve
+from djinnload.cli import catalogs, doctor, plugins, prime, results, run, search, serve
 from djinnload.cli.terminal import say_bug, say_error
 from djinnload.errors import DjinnloadError
 
@@ -73,5 +73,6 @@ for _verb in (
     plugins.new_plugin,
     catalogs.models,
     prime.prime,
+    doctor.doctor,
 ):
     command.add_command(_verb)

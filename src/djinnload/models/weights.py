@@ -25,6 +25,7 @@ from djinnload.models.checkpoint import SAFETENSORS_CODES, read
 from djinnload.spi import Model, Tensor
 
 __all__ = (
+    "cache_dir",
     "cached",
     "content_sha256",
     "ensure",
@@ -69,7 +70,7 @@ def path_of(model: Model) -> Path:
     Raises:
         ScenarioError: The model's checkpoint is not there.
     """
-    return _cache_dir() / f"{_safe(model.name)}-{model.dtype}-{_key(model)}.safetensors"
+    return cache_dir() / f"{_safe(model.name)}-{model.dtype}-{_key(model)}.safetensors"
 
 
 def ready(model: Model) -> bool:
@@ -145,7 +146,8 @@ def _digest(digest: "hashlib._Hash", tensor: Tensor) -> None:
     digest.update(tensor.data)
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
+    """Return where weights are kept; it need not exist."""
     given = os.environ.get("DJINNLOAD_CACHE")
     return Path(given) if given else Path.home() / ".cache" / "djinnload"
 

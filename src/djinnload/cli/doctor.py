@@ -1,0 +1,54 @@
+"""The verb that looks whether a run could succeed here."""
+
+from pathlib import Path
+
+import click
+
+from djinnload.cli.options import ARM, SET, loaded
+from djinnload.cli.terminal import stoppable
+
+__all__ = ("doctor",)
+
+
+@click.command()
+@click.argument("scenario", required=False)
+@click.option("--target", metavar="HOST:PORT", help="A running server.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="For results; default: results."
+)
+@ARM
+@SET
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def doctor(
+    *,
+    scenario: str | None,
+    target: str | None,
+    out: Path | None,
+    arms: tuple[str, ...],
+    changes: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Look whether this machine, and SCENARIO's server, are fit for a run.
+
+    \b
+    Exit codes: 0 nothing fails, warnings may be · 1 a check fails · 2 scenario wrong
+    """  # noqa: D301 - click reads the control character
+    import msgspec
+
+    from djinnload import doctor as checks
+    from djinnload import host_facts, preflight
+    from djinnload.models.weights import cache_dir
+
+    needs = None
+    if scenario is not None:
+        asked = loaded(scenario, changes, None, None, None)
+        needs = stoppable(lambda _: preflight.needs_of(asked, arms or None, target))
+    host = host_facts.gathered(out or Path("results"), cache_dir())
+    found = checks.examined(host, needs)
+    if as_json:
+        click.echo(msgspec.json.encode(found).decode())
+    else:
+        from djinnload.report import doctor_text
+
+        doctor_text.show(found)
+    return 0 if found.ok else 1
