@@ -185,7 +185,7 @@ SAID = {
     "node_id": "n",
     "status": "ok",
     "vmu": {"text_used_bytes": 7, "active_sessions": 3, "models": ["x"], "on": True},
-    "summary": {"data_utilization_pct": 12.5},
+    "summary": {"data_utilization_pct": 12.5, "active_sessions": 3},
 }
 
 
@@ -193,6 +193,7 @@ def scraped(status, body, log=None):
     found = []
     with answering(status, body) as address:
         VmuProbe(address, found.append, log=log).read(5)
+    assert len({name for _, _, _, name, _ in found}) == len(found)
     return {name: value for _, _, _, name, value in found}
 
 

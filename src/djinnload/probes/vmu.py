@@ -73,8 +73,9 @@ class VmuProbe:
 
 
 def _numbers(found: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for part in ("vmu", "summary"):
-        inner = found.get(part)
-        for name, value in inner.items() if isinstance(inner, dict) else ():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                yield name, float(value)
+    parts = (found.get("summary"), found.get("vmu"))
+    # Some are in both: once, in the words of the latter.
+    every = {k: v for part in parts if isinstance(part, dict) for k, v in part.items()}
+    for name, value in every.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, float(value)
