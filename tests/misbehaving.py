@@ -48,6 +48,26 @@ class OtherSeed(Executor):
         return replace(loaded, name=claimed, weights_sha256=sha256)
 
 
+class Ignores(Executor):
+    """Runs what it has, and keeps what it is given: no behaviour makes a difference."""
+
+    def answer(self, work):
+        return super().answer(replace(work, weights=(), plans=False))
+
+
+class Shortens(Executor):
+    """Answers with half of each output's last dimension."""
+
+    def answer(self, work):
+        outputs, reused = super().answer(work)
+        return tuple(map(halved, outputs)), reused
+
+
+def halved(tensor):
+    short = tensor.numpy()[..., : tensor.shape[-1] // 2]
+    return type(tensor).of(tensor.name, short)
+
+
 class Slow(Executor):
     """Takes 20 ms for each request, so that its limit is known."""
 
@@ -59,6 +79,8 @@ class Slow(Executor):
 KINDS = {
     "slow": Slow,
     "zeros": Zeros,
+    "ignores": Ignores,
+    "shortens": Shortens,
     "forgets": Forgets,
     "other-seed": OtherSeed,
     "good": Executor,

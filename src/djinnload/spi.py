@@ -356,6 +356,9 @@ class Target(Protocol):
     """A server, as the run sees it: opened, called, closed. See the two kinds below.
 
     A target whose replies mean nothing may say ``answers = False``: none is checked.
+    One that executes behaviours has the static method ``executes(options)``, which
+    returns, by name, the words of ``Call.behaviours`` that it knows; arms with others
+    are refused.
     """
 
     Options: type[Struct]
