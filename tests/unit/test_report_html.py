@@ -77,9 +77,9 @@ def test_whole_run(synthetic_run):
     assert "PASS : all 4 judged objectives are met." in page.text
     headings = re.findall(r'<h2 id="([a-z]+)"', text)
     assert headings == [
-        *("objectives", "comparison", "latency", "queue", "numbers", "answers"),
-        *("generator", "proof", "calibration", "cells", "environment", "reproduce"),
-        "findings",
+        *("objectives", "comparison", "latency", "queue", "course", "numbers"),
+        *("answers", "generator", "proof", "calibration", "cells", "environment"),
+        *("reproduce", "findings"),
     ]
     for words in (
         "57.2 ms", "0.681 [0.602, 0.771]", "31.9 % lower", "n too small", "203",
@@ -87,7 +87,7 @@ def test_whole_run(synthetic_run):
         "cells/all/fcfs/r04", "5 not ok (0.32 %)", "# synthetic", "python 3.11.0",
     ):  # fmt: skip
         assert words in page.text.replace("versions: ", "").replace(" /s", "/s"), words
-    assert page.tags.count("svg") == 6
+    assert page.tags.count("svg") == 9
     assert text.count("</table>") <= text.count('class="from"')
     assert "void" not in page.text.lower()
 
@@ -106,7 +106,7 @@ def test_offline(synthetic_run):
 def test_same_bytes_again(synthetic_run, tmp_path):
     first = html.write(synthetic_run).read_bytes()
     svgs = {p.name: p.read_bytes() for p in (synthetic_run / "figures").iterdir()}
-    assert len(svgs) == 6
+    assert len(svgs) == 9
     copied = tmp_path / "elsewhere" / synthetic_run.name
     shutil.copytree(synthetic_run, copied)
     shutil.rmtree(copied / "figures")
@@ -179,7 +179,7 @@ def test_killed_run(synthetic_run):
     assert "INCOMPLETE" in page.text
     assert "the server went away" in page.text
     assert "Nothing was compared" in page.text
-    assert page.tags.count("svg") == 6
+    assert page.tags.count("svg") == 9
     assert "missing" in text
 
 
@@ -211,7 +211,7 @@ def test_void_run_says_so_everywhere(synthetic_run):
     assert '<body class="void">' in text
     assert "late; use fewer users" in page.text
     assert text.count("<h2") == text.count('<span class="tag bad">void</span></h2>')
-    assert page.tags.count("svg") == 6
+    assert page.tags.count("svg") == 9
     assert "met, but void" in page.text
     for path in (synthetic_run / "figures").iterdir():
         assert "VOID" in path.read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("Curve", "Line", "Mark", "cdf", "inline", "lines")
+__all__ = ("Curve", "Line", "Mark", "cdf", "inline", "lines", "plain", "render")
 
 #: Okabe and Ito, the ones that differ on white and on black.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -154,21 +154,12 @@ def _rendered(
     void: bool,
 ) -> str:
     """Return a figure as SVG: title and labels from *words*, a legend of *entries*."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     title, xlabel, ylabel = words
-    with mpl.rc_context(), warnings.catch_warnings():
-        # Names may hold letters that the font lacks; a browser has its own fonts.
-        warnings.simplefilter("ignore")
-        mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=_SIZE_IN)
-        FigureCanvasSVG(figure)
+
+    def fill(figure: "Figure") -> None:
         axes = figure.add_subplot()
         draw(axes)
-        axes.set_title(_plain(title), loc="left", fontsize=12, fontweight="bold")
+        axes.set_title(plain(title), loc="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
         columns = 1 if entries > 6 else 2  # noqa: PLR2004 - fits
@@ -184,6 +175,32 @@ def _rendered(
             fontsize=10,
             handlelength=3.2,
         )
+
+    return render(fill, _SIZE_IN, void=void)
+
+
+def render(
+    fill: Callable[["Figure"], None], size_in: tuple[float, float], *, void: bool
+) -> str:
+    """Return what *fill* draws as an SVG document.
+
+    Args:
+        fill: Is given an empty figure.
+        size_in: Width and height, inches.
+        void: Whether to draw a watermark.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(), warnings.catch_warnings():
+        # Names may hold letters that the font lacks; a browser has its own fonts.
+        warnings.simplefilter("ignore")
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        figure = Figure(figsize=size_in)
+        FigureCanvasSVG(figure)
+        fill(figure)
         figure.set_layout_engine("constrained")
         if void:
             _watermark(figure)
@@ -281,14 +298,14 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
             capsize=3,
             marker="os^Dv"[number % 5],
             markersize=5,
-            label=_plain(line.label).replace("_", "\u200b_", 1) or "measured",
+            label=plain(line.label).replace("_", "\u200b_", 1) or "measured",
         )
 
 
 def _mark(axes: "Axes", mark: Mark) -> None:
     if mark.share is None:
         style: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 1}
-        axes.axvline(mark.at_ms, color=INK, label=_plain(mark.label), **style)
+        axes.axvline(mark.at_ms, color=INK, label=plain(mark.label), **style)
         return
     axes.plot(
         [mark.at_ms],
@@ -299,7 +316,7 @@ def _mark(axes: "Axes", mark: Mark) -> None:
         markersize=8,
         markeredgewidth=1.8,
         zorder=5,
-        label=_plain(mark.label),
+        label=plain(mark.label),
     )
 
 
@@ -316,7 +333,7 @@ def _range(
 
 def _legend(curve: Curve) -> str:
     total, lost = curve.n, curve.lost
-    named = f"{_plain(curve.label)}: " if curve.label else ""
+    named = f"{plain(curve.label)}: " if curve.label else ""
     bad = f", {lost:,} not ok ({100 * lost / total:.2g} %)" if lost and total else ""
     # A leading underscore would keep it out of the legend.
     return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
@@ -339,7 +356,7 @@ def _watermark(figure: "Figure") -> None:
         )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return text that XML can hold, short enough for a legend."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= _LABEL else f"{shown[: _LABEL - 1]}…"

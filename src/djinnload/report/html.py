@@ -16,8 +16,9 @@ from markupsafe import Markup
 from msgspec import Struct
 
 from djinnload.reading import read_json
-from djinnload.report import amounts, figures, sweep_figures
+from djinnload.report import amounts, course_figures, figures, sweep_figures
 from djinnload.report.amounts import amount, interval, number, percent
+from djinnload.report.sweep_figures import Drawn
 from djinnload.summary import fold_run
 
 __all__ = ("Figure", "write")
@@ -93,6 +94,8 @@ def _context(run_dir: Path, summary: Document) -> Document:
     void = verdict.get("status") == "void"
     few = len({row["point"] for row in rows}) <= _FEW_POINTS
     latency, queue = _figures(run_dir, rows, void=void) if few else ([], [])
+    sweep = sweep_figures.drawn(summary, void=void)
+    course = course_figures.drawn(run_dir, cells if few else (), void=void)
     return {
         "run": run_dir.resolve().name,
         "summary": summary,
@@ -109,7 +112,8 @@ def _context(run_dir: Path, summary: Document) -> Document:
         "comparisons": [
             dict(each) | _difference(each) for each in summary.get("comparisons") or ()
         ],
-        "sweep": list(_sweep(run_dir, summary, void=void)),
+        "sweep": list(_saved(run_dir, "sweep", sweep)),
+        "course": list(_saved(run_dir, "course", course)),
         "sweeping": summary.get("efficiency") or (),
         "shapes": summary.get("knee") if isinstance(summary.get("knee"), list) else (),
         "few": few,
@@ -145,6 +149,7 @@ def _headline(
     """Return the verdict in words."""
     status = str((summary.get("verdict") or {}).get("status") or "unknown")
     judged = [each for row in rows if row.get("judged") for each in row["objectives"]]
+    judged += [each for each in summary.get("objectives") or () if each["judged"]]
     missed = sum(each.get("met") is False for each in judged)
     words = {
         "pass": f"all {len(judged)} judged objectives are met"
@@ -235,12 +240,13 @@ def _figures(
     return made["latency"], made["queue"]
 
 
-def _sweep(run_dir: Path, summary: Document, *, void: bool) -> Iterator[Figure]:
-    """Draw and save what a sweep over load shows."""
-    for index, each in enumerate(sweep_figures.drawn(summary, void=void)):
-        path = f"figures/{each.slug}.svg"
+def _saved(run_dir: Path, kind: str, every: Iterable[Drawn]) -> Iterator[Figure]:
+    """Save figures; their ids on the page begin with *kind*."""
+    for index, each in enumerate(every):
+        slug = re.sub(r"[^A-Za-z0-9.]+", "-", each.slug).strip("-.")[:40]
+        path = f"figures/{kind}-{index:02d}-{slug}.svg"
         _replace(run_dir / path, each.svg)
-        placed = figures.inline(each.svg, f"sweep-{index}", each.label)
+        placed = figures.inline(each.svg, f"{kind}-{index}", each.label)
         # Made by matplotlib, which escapes what it is given.
         yield Figure(path, Markup(placed), each.caption)  # noqa: S704
 
@@ -331,7 +337,8 @@ def _proof(run_dir: Path, cells: Iterable[Document]) -> Iterator[Document]:
     """Yield what shows that each arm was what it says, equal cells together."""
     rows: dict[str, Document] = {}
     for cell in cells:
-        proof = _read_cell(run_dir / str(cell.get("path"))).get("proof") or {}
+        manifest = _read(run_dir / str(cell.get("path")) / "manifest.json")
+        proof = manifest.get("proof") or {}
         evidence, settings = proof.get("evidence") or {}, proof.get("settings") or {}
         echoes = [each for each in proof.get("echoes") or () if isinstance(each, dict)]
         for name in dict.fromkeys((*settings, *evidence)):
@@ -374,10 +381,6 @@ def _text(value: object) -> str:
     if isinstance(value, dict | list):
         return json.dumps(value, ensure_ascii=False, default=str)
     return str(value)
-
-
-def _read_cell(path: Path) -> Document:
-    return _read(path / "manifest.json")
 
 
 def _read(path: Path) -> Document:

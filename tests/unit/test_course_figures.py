@@ -1,0 +1,68 @@
+"""How a cell went over time, as the report draws it."""
+
+import re
+
+import pytest
+
+from djinnload.reading import write_json
+from djinnload.report import course_figures
+
+CELL = {"point": "all", "arm": "default", "path": "cells/all/default/r00"}
+
+
+def windows(n=4, **changes):
+    one = {"seconds": 1.0, "achieved_per_s": 100.0, "p50_ms": 2.0, "p99_ms": 9.0}
+    return [one | {"at_s": float(i)} | changes for i in range(n)]
+
+
+def drawn(run, *cells):
+    for cell, populations in cells:
+        found = {name: {"windows": each} for name, each in populations.items()}
+        write_json(run / cell["path"] / "summary.json", {"populations": found})
+    return list(course_figures.drawn(run, [cell for cell, _ in cells], void=False))
+
+
+def test_throughput_and_tail_of_each_population(tmp_path):
+    found = drawn(tmp_path, (CELL, {"chat": windows(), "echo": windows()}))
+    assert [each.slug for each in found] == ["chat", "echo"]
+    assert "windows of 1 s" in found[0].caption
+    for words in ("ok turns /s", "p99 (ms)", "seconds since measure began"):
+        assert words in found[0].svg
+    assert "legend" not in found[0].svg
+
+
+def test_arms_have_a_name_and_repeats_share_it(tmp_path):
+    cells = [
+        CELL | {"arm": arm, "path": f"cells/all/{arm}/r0{i}"}
+        for arm in ("qos", "fcfs")
+        for i in range(3)
+    ]
+    (found,) = drawn(tmp_path, *((cell, {"chat": windows()}) for cell in cells))
+    assert re.findall(r">(qos|fcfs)<", found.svg) == ["qos", "fcfs"]
+    assert "3 repeats an arm" in found.caption
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"p99_ms": None}, "p50 (ms)"),
+        ({"p99_ms": "inf"}, "p99 (ms)"),
+        ({"p99_ms": None, "p50_ms": None}, None),
+    ],
+)
+def test_the_furthest_percentile_that_is_known(tmp_path, changes, shown):
+    (found,) = drawn(tmp_path, (CELL, {"chat": windows(**changes)}))
+    assert re.findall(r"p\d+ \(ms\)", found.svg) == ([shown] if shown else [])
+    assert ("too few for a percentile" in found.caption) is (shown is None)
+
+
+def test_points_are_told_apart_and_what_has_no_course_is_left_out(tmp_path):
+    other = CELL | {"point": "x2", "path": "cells/x2/default/r00"}
+    short = CELL | {"point": "x3", "path": "cells/x3/default/r00"}
+    cells = ((CELL, {"chat": windows()}), (other, {"chat": windows()}))
+    found = drawn(tmp_path, *cells, (short, {"chat": windows(1)}))
+    assert [each.slug for each in found] == ["chat at all", "chat at x2"]
+    (tmp_path / other["path"] / "summary.json").write_text("{torn")
+    gone = CELL | {"path": "cells/none"}
+    found = course_figures.drawn(tmp_path, [CELL, other, gone], void=False)
+    assert [each.slug for each in found] == ["chat"]
