@@ -12,6 +12,7 @@ from djinnload.models import catalog, weights
 from djinnload.scenarios.behaviours import PRESETS
 from djinnload.server.executor import Executor
 from djinnload.spi import Outcome, Tensor
+from djinnload.targets import shipping
 from djinnload.targets.djinn import Djinn
 from djinnload.wire import djinn as wire
 from server_kit import (
@@ -207,5 +208,47 @@ def test_concurrent_calls_do_not_share_a_module(tiny):
             for reply in await asyncio.gather(*(submitted(target, c) for c in calls)):
                 assert reply.outcome is Outcome.OK, reply.error
                 assert np.abs(reply.outputs["logits"].numpy() - wanted).max() < 1e-4
+
+    run(main)
+
+
+def test_weights_too_large_for_a_frame_travel_in_parts(tiny, monkeypatch):
+    monkeypatch.setattr(shipping, "PART_BYTES", 200_000)
+    sent = sum(t.nbytes for t in weights.tensors(tiny))
+
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, tiny, register="id")
+            for name in ("semantic_blind", "only-weights"):
+                replies = await told(target, tiny, ARMS[name])
+                assert_right(tiny, replies)
+                for reply in replies:
+                    assert reply.echo["behaviours"] == ARMS[name]
+                    assert sent < reply.bytes_sent < sent + 40_000
+            groups = target._shipping.groups(a_call(tiny.name, behaviours=ARMS[name]))
+            assert len(groups) > 3
+            assert [t.name for g in groups for t in g] == [
+                f"weight/{t.name}" for t in weights.tensors(tiny)
+            ]
+
+    run(main)
+
+
+def test_parts_that_are_refused_or_given_up_are_told_so(tiny, monkeypatch):
+    monkeypatch.setattr(shipping, "PART_BYTES", 200_000)
+    call = a_call(tiny.name, ids(1), behaviours={"weights": "per_call"})
+
+    async def main() -> None:
+        small = replace(SETTINGS, max_buffer_bytes=450_000)
+        async with serving(small) as address:
+            target, _ = await opened(address, tiny, register="id")
+            reply = await submitted(target, call)
+            assert reply.outcome is Outcome.ERROR
+            assert "over 450000 bytes" in reply.error
+            assert reply.bytes_sent > 400_000
+            assert reply.bytes_received > 100
+            cancel = target.submit(call, lambda _: None)
+            assert cancel().outcome is Outcome.CANCELLED
+            assert cancel() is None
 
     run(main)

@@ -13,6 +13,8 @@ from djinnload.scenarios.behaviours import NAMES, PRESETS, differing, resolved
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import loads
 from djinnload.scenarios.schema import Behaviours
+from djinnload.server.inputs import RequestError
+from djinnload.server.parts import STALE_NS, Parts
 from djinnload.spi import Call, Model, Outcome, Reply, Request, Tensor
 from djinnload.targets.shipping import EXECUTES, Shipping
 from health_kit import cell, codes, population  # tests/, by conftest.py
@@ -203,3 +205,48 @@ def test_shipped_scenarios_name_what_the_reference_server_executes():
         for arm in djinnload.load(path).arms:
             for name, word in resolved(arm.behaviours).items():
                 assert word in EXECUTES[name]
+
+
+def part(index, count=3, name="c", **more):
+    return {"part": [index, count], "call": name, **more}
+
+
+def test_parts_make_a_whole_in_their_order_only():
+    parts = Parts(100)
+    assert parts.add(part(1), (STATE,), 0) is None
+    assert parts.add(part(1, name="d"), (STATE,), 0) is None
+    assert parts.add(part(2), (), 0) is None
+    assert parts.nbytes == 8
+    assert parts.add(part(3), (STATE,), 0) == (STATE, STATE)
+    assert parts.nbytes == 4
+    with pytest.raises(RequestError, match="part 3 of 3 where 2 of 3 is next"):
+        parts.add(part(3, name="d"), (), 0)
+    assert parts.nbytes == 0  # what cannot become whole is let go of
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        {"part": [1, 2]},
+        {"part": [1, 2], "call": ""},
+        {"part": [1, 2], "call": 3},
+        {"part": "1/2", "call": "c"},
+        {"part": [True, 2], "call": "c"},
+        part(0),
+        part(4),
+        part(-1),
+        part(2),
+    ],
+)
+def test_what_is_no_part_is_refused(ours):
+    with pytest.raises(RequestError, match="part"):
+        Parts(100).add(ours, (), 0)
+
+
+def test_parts_are_bounded_and_do_not_stay_for_ever():
+    parts = Parts(7)
+    parts.add(part(1), (STATE,), 0)
+    with pytest.raises(RequestError, match="over 7 bytes"):
+        parts.add(part(1, name="d"), (STATE,), 0)
+    assert parts.add(part(1, name="d"), (STATE,), STALE_NS + 1) is None
+    assert parts.nbytes == 4

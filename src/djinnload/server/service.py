@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from djinnload import __version__
 from djinnload.clock import monotonic_ns
@@ -18,6 +19,7 @@ from djinnload.server.connection import Respond
 from djinnload.server.executor import ECHO, Answer, Executor, RequestError, Work
 from djinnload.server.loading import Loaded, Recipe
 from djinnload.server.log import log, one_line
+from djinnload.server.parts import Parts
 from djinnload.server.sessions import SessionError
 from djinnload.server.settings import Settings
 from djinnload.server.shipping import parted
@@ -65,6 +67,7 @@ class Service:
     def __init__(self, settings: Settings, executor: Executor) -> None:
         self._settings = settings
         self._executor = executor
+        self._parts = Parts(settings.max_buffer_bytes)
         self._admission: Admission[_Pending] = Admission(settings)
         self._models: dict[str, asyncio.Future[Loaded]] = {}
         self._loop = asyncio.get_running_loop()
@@ -130,7 +133,15 @@ class Service:
         self, request: wire.ExecuteRequest, respond: Respond, arrived_ns: int
     ) -> None:
         try:
-            pending = self._pending(request, respond)
+            ours = _ours(request.meta)
+            if "part" in ours:
+                found = self._parts.add(ours, request.inputs, arrived_ns)
+                if found is None:
+                    echo = {**self._said, "part": ours["part"]}
+                    respond(wire.execute_reply("success", echo=echo))
+                    return
+                request = replace(request, inputs=found)
+            pending = self._pending(request, ours, respond)
         except RequestError as error:
             respond(_failed(str(error)))
             return
@@ -142,11 +153,11 @@ class Service:
             return
         self._start()
 
-    def _pending(self, request: wire.ExecuteRequest, respond: Respond) -> _Pending:
+    def _pending(
+        self, request: wire.ExecuteRequest, ours: Mapping[str, Any], respond: Respond
+    ) -> _Pending:
         meta = request.meta
         loaded = self._model(request.fingerprint)
-        ours = meta.get("djinnload")
-        ours = ours if isinstance(ours, dict) else {}
         asked = ours.get("behaviours")
         asked = asked if isinstance(asked, dict) else {}
         phase = _PHASES.get(str(meta.get("execution_phase")))
@@ -333,6 +344,11 @@ def _failed(message: str) -> list[Buffer]:
 
 def _named(loaded: Loaded) -> dict[str, str]:
     return {"model": loaded.name, "weights_sha256": loaded.weights_sha256}
+
+
+def _ours(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    ours = meta.get("djinnload")
+    return ours if isinstance(ours, dict) else {}
 
 
 def _needs(ours: Mapping[str, Any]) -> tuple[str, ...]:

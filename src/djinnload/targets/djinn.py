@@ -4,6 +4,7 @@ import asyncio  # noqa: TID251 - targets talk to the loop
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from msgspec import Struct
 
@@ -26,6 +27,7 @@ from djinnload.spi import (
     Tensor,
 )
 from djinnload.targets.exchange import Deserted, Exchange, resolve
+from djinnload.targets.parts import Parts
 from djinnload.targets.requests import ECHO, Templates, fingerprint
 from djinnload.targets.shipping import EXECUTES, EXECUTES_PLAIN, Shipping
 from djinnload.wire import djinn as wire
@@ -69,7 +71,7 @@ class Djinn:
     streams = False
 
     def __init__(self, options: DjinnOptions | None = None) -> None:
-        self._live: set[Exchange] = set()
+        self._live: set[Exchange | Parts] = set()
         self._shipping = Shipping(())
         self._deserted_ns: int | None = None
 
@@ -104,11 +106,21 @@ class Djinn:
 
     def submit(self, call: Call, on_reply: OnReply) -> Callable[[], Reply | None]:
         """See `djinnload.spi.CallbackTarget`."""
-        buffers = self._templates.request(call)
         if call.behaviours:
-            on_reply = partial(self._shipping.received, call, on_reply)
+            return self._started(self._behaving(call, on_reply))
+        buffers = self._templates.request(call)
         done = partial(self._replied, on_reply)
-        exchange = Exchange(buffers, self._now, done)
+        return self._started(Exchange(buffers, self._now, done))
+
+    def _behaving(self, call: Call, on_reply: OnReply) -> "Exchange | Parts":
+        """Return the exchange of a call as its arm is to have it, not started yet."""
+        done = partial(self._replied, partial(self._shipping.received, call, on_reply))
+        if groups := self._shipping.groups(call):
+            frames = self._templates.parts(call, groups, uuid4().hex)
+            return Parts(frames, self._now, done)
+        return Exchange(self._templates.request(call), self._now, done)
+
+    def _started(self, exchange: "Exchange | Parts") -> Callable[[], Reply | None]:
         self._live.add(exchange)
         exchange.start(self._loop, self._endpoint)
         return partial(self._cancel, exchange)
@@ -131,7 +143,7 @@ class Djinn:
             self._live.pop().abort()
 
     def _replied(
-        self, on_reply: OnReply, exchange: Exchange, result: Frame | TargetError
+        self, on_reply: OnReply, exchange: Exchange | Parts, result: Frame | TargetError
     ) -> None:
         self._live.discard(exchange)
         if type(result) is not Deserted:
@@ -140,7 +152,7 @@ class Djinn:
             self._deserted_ns = self._now()
         on_reply(_reply(exchange, result))
 
-    def _cancel(self, exchange: Exchange) -> Reply | None:
+    def _cancel(self, exchange: Exchange | Parts) -> Reply | None:
         if exchange not in self._live:
             return None
         self._live.discard(exchange)
@@ -289,7 +301,7 @@ def _with_weights(name: str, model: Model) -> list[Buffer]:
     return wire.register_with_weights(name, model.architecture, model.config, tensors)
 
 
-def _reply(exchange: Exchange, result: Frame | TargetError) -> Reply:
+def _reply(exchange: Exchange | Parts, result: Frame | TargetError) -> Reply:
     if isinstance(result, TargetError):
         return _ended(exchange, Outcome.ERROR, str(result))
     try:
@@ -298,7 +310,7 @@ def _reply(exchange: Exchange, result: Frame | TargetError) -> Reply:
         return _ended(exchange, Outcome.ERROR, f"cannot read the reply: {error}")
 
 
-def _ended(exchange: Exchange, outcome: Outcome, error: str) -> Reply:
+def _ended(exchange: Exchange | Parts, outcome: Outcome, error: str) -> Reply:
     return Reply(
         outcome,
         error=one_line(error),
@@ -308,7 +320,7 @@ def _ended(exchange: Exchange, outcome: Outcome, error: str) -> Reply:
     )
 
 
-def _answered(exchange: Exchange, frame: Frame) -> Reply:
+def _answered(exchange: Exchange | Parts, frame: Frame) -> Reply:
     if frame.kind is MessageType.ERROR:
         message = wire.decode_v1(frame.payload).get("message")
         return _ended(exchange, Outcome.ERROR, f"the server could not read: {message}")

@@ -5,7 +5,7 @@ All but the session's name is the same for many requests, and is formatted once.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,12 @@ from msgspec import Struct
 from djinnload.errors import LocalProtocolError
 from djinnload.spi import Call, Model, Tensor
 from djinnload.targets.shipping import Shipping, in_session, inputs_of
-from djinnload.wire.djinn import Buffer, tensor_fields, v2_request
+from djinnload.wire.djinn import (
+    Buffer,
+    execute_request,
+    tensor_fields,
+    v2_request,
+)
 from djinnload.wire.payload import view
 
 __all__ = ("ECHO", "Templates", "fingerprint")
@@ -25,6 +30,7 @@ _ECHO_FINGERPRINT = "djinnload-echo"
 #: What Djinn calls a step that makes a session's state or goes on with it.
 _PHASES = {"prefill": "prefill", "decode": "decode"}
 _MAKES_STATE = {**_PHASES, "encode": "prefill"}
+_WHOLE: Mapping[str, Any] = {}
 #: More kinds of request than a run has; shapes may vary without end.
 _KEPT = 4096
 
@@ -75,12 +81,7 @@ class Templates:
             LocalProtocolError: The workload asked for what cannot be sent.
             HostError: Weights that are to be sent cannot be had.
         """
-        inputs = [
-            tensor
-            if tensor.name == name
-            else msgspec.structs.replace(tensor, name=name)
-            for name, tensor in inputs_of(call).items()
-        ]
+        inputs = _inputs(call)
         weights: tuple[Tensor, ...] = ()
         if call.behaviours:
             inputs += self._shipping.state(call)
@@ -99,6 +100,36 @@ class Templates:
         for head, tensor in zip(made.heads, inputs, strict=False):
             found += (head, view(tensor))
         return found or list(made.heads)
+
+    def parts(
+        self, call: Call, groups: Sequence[Sequence[Tensor]], name: str
+    ) -> list[list[Buffer]]:
+        """Return the frames of a call whose weights are too much for one.
+
+        Args:
+            call: Its request, and what else behaviours add, are in the last frame.
+            groups: Of its weights, one for each frame.
+            name: That no other call has.
+
+        Raises:
+            LocalProtocolError: As of `request`.
+        """
+        count = len(groups)
+        whole = [*_inputs(call), *self._shipping.state(call), *groups[-1]]
+        last = {"part": [count, count], "call": name}
+        before, after = self._format(call, whole, last)
+        session = json.dumps(f"{call.session_id}/{call.request.state}").encode()
+        document = before + session + after if in_session(call) else before
+        head = {"fingerprint": self._fingerprints[call.request.model]}
+        return [
+            *(
+                execute_request(
+                    {**head, "djinnload": {"part": [i, count], "call": name}}, group
+                )
+                for i, group in enumerate(groups[:-1], 1)
+            ),
+            v2_request(document, whole),
+        ]
 
     def _template(
         self, call: Call, inputs: list[Tensor], weights: tuple[Tensor, ...]
@@ -124,10 +155,12 @@ class Templates:
             self._kept[key] = made
         return made
 
-    def _format(self, call: Call, inputs: list[Tensor]) -> tuple[bytes, bytes]:
+    def _format(
+        self, call: Call, inputs: list[Tensor], part: Mapping[str, Any] = _WHOLE
+    ) -> tuple[bytes, bytes]:
         fields = self._known(call, inputs)
         more = _session_fields(call)
-        if ours := _ours(call):
+        if ours := {**_ours(call), **part}:
             more["djinnload"] = ours
         if not in_session(call):
             return _json({**fields, **more}), b""
@@ -152,6 +185,13 @@ class Templates:
         if call.deadline_ns is not None:
             fields["deadline_ms"] = -(-call.deadline_ns // 1_000_000)
         return fields
+
+
+def _inputs(call: Call) -> list[Tensor]:
+    return [
+        tensor if tensor.name == name else msgspec.structs.replace(tensor, name=name)
+        for name, tensor in inputs_of(call).items()
+    ]
 
 
 def _session_fields(call: Call) -> dict[str, Any]:

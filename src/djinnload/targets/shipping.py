@@ -28,6 +28,8 @@ EXECUTES_PLAIN: Mapping[str, tuple[str, ...]] = {
     "phases": ("apart",),
 }
 
+#: Weights of more bytes travel in several frames, each with no more than these.
+PART_BYTES = 2**30 - 2**24
 #: What the names of shipped tensors begin with.
 WEIGHT, STATE = "weight/", "state/"
 #: What a server echoes of a behaviour that a request has no use for.
@@ -72,7 +74,7 @@ class Shipping:
                 self._load(name)
 
     def weights(self, call: Call) -> tuple[Tensor, ...]:
-        """Return the weights to send with *call*.
+        """Return the weights to send with *call*; see `groups`.
 
         Raises:
             LocalProtocolError: Its model has none.
@@ -81,6 +83,24 @@ class Shipping:
         if call.behaviours.get("weights") != "per_call":
             return ()
         return self._load(call.request.model)[1]
+
+    def groups(self, call: Call) -> list[list[Tensor]]:
+        """Return the weights in as many groups as frames are needed; none: in one.
+
+        A tensor is never divided: one that is larger has a frame to itself.
+
+        Raises:
+            LocalProtocolError, HostError: As of `weights`.
+        """
+        found: list[list[Tensor]] = []
+        room = 0
+        for tensor in self.weights(call):
+            if tensor.nbytes > room or not found:
+                found.append([])
+                room = PART_BYTES
+            found[-1].append(tensor)
+            room -= tensor.nbytes
+        return found if len(found) > 1 else []
 
     def state(self, call: Call) -> tuple[Tensor, ...]:
         """Return the state to send with *call*: none to begin with.
