@@ -14,7 +14,7 @@ from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
 
-__all__ = ("cell", "entry", "root")
+__all__ = ("cell", "entry", "index", "root")
 
 SCHEMA = 1
 _NICE = 19
@@ -110,6 +110,12 @@ def entry(cell: Cell, status: str = "missing") -> dict[str, Any]:
     }
 
 
+def index(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return ``index.json``; *entries* in the order of the run."""
+    order = [each["id"] for each in entries]
+    return {"schema": SCHEMA, "order": order, "cells": list(entries)}
+
+
 def cell(
     plan: CellPlan, boot: Boot, *, precise: bool, declare: Mapping[str, str]
 ) -> dict[str, Any]:
@@ -133,6 +139,7 @@ def cell(
         "precise": precise,
         "streams": bool(getattr(boot.target, "streams", False)),
         "provenance": "measured",
+        "objectives": [each.text for each in plan.of_cell],
         "populations": {
             population.name: _population(plan, population.name)
             for population in plan.populations
@@ -143,8 +150,8 @@ def cell(
 
 
 def _population(plan: CellPlan, name: str) -> dict[str, Any]:
-    index = [each.name for each in plan.populations].index(name)
-    population, labels = plan.populations[index], plan.labels[index]
+    at = [each.name for each in plan.populations].index(name)
+    population, labels = plan.populations[at], plan.labels[at]
     return {
         **msgspec.structs.asdict(plan.paces[name]),
         "qos_class": population.qos_class,

@@ -4,7 +4,7 @@ Every name is resolved here: plugins are found, their options read, workloads bu
 objectives parsed. What is wrong with any of it raises before a server is started.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -66,6 +66,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
         labels: Of each population.
         paces: By population.
         objectives: By population.
+        of_cell: Objectives of all populations together.
         files: That its arrival process reads, by population.
         recipes: How to build each population's workload again, elsewhere.
         target: The target plugin's class.
@@ -81,6 +82,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
     labels: tuple[Labels, ...]
     paces: Mapping[str, Pace]
     objectives: Mapping[str, tuple[Objective, ...]]
+    of_cell: tuple[Objective, ...]
     files: Mapping[str, tuple[InputFile, ...]]
     recipes: Mapping[str, WorkloadRecipe]
     target: type[Any]
@@ -174,6 +176,7 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         labels=tuple(part.labels() for part in parts),
         paces={part.name: part.pace() for part in parts},
         objectives={part.name: part.objectives() for part in parts},
+        of_cell=tuple(_of_cell(scenario)),
         files={part.name: part.files for part in parts},
         recipes={
             part.name: structs.replace(part.built.recipe, device=scenario.verify.device)
@@ -185,6 +188,20 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         grace_ns=run.grace,
         max_in_flight=run.max_in_flight,
     )
+
+
+def _of_cell(scenario: Scenario) -> Iterator[Objective]:
+    for i, text in enumerate(scenario.scenario.objectives):
+        path = f"$.scenario.objectives[{i}]"
+        found = _parsed(text, path)
+        metric = found.measure.metric
+        if metric not in _WHOLE_CELL:
+            reason = f"{metric} is of turns, say it in a population's objectives"
+            raise ScenarioError(path, reason)
+        if scenario.probes.nvml is None:
+            reason = f'nothing measures {metric}, give probes = {{ nvml = "100ms" }}'
+            raise ScenarioError(path, reason)
+        yield found
 
 
 class _Part:
@@ -296,7 +313,7 @@ class _Part:
         found = _parsed(text, path)
         metric = found.measure.metric
         if metric in _WHOLE_CELL:
-            reason = f"{metric} is of the whole cell, and no probe measures it yet"
+            reason = f"{metric} is of the whole cell, say it in scenario.objectives"
             raise ScenarioError(path, reason)
         timeout = self._declared.timeout
         if metric in _TIMED_OUT and found.op == "<=" and found.bound >= timeout:

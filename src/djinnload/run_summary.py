@@ -7,7 +7,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from djinnload import deciding, health_work, objective, spread, stats, summarize
+from djinnload import (
+    cell_objectives,
+    deciding,
+    health_work,
+    objective,
+    spread,
+    stats,
+    summarize,
+)
 from djinnload.compare import compare, holm
 from djinnload.errors import DjinnloadError
 from djinnload.findings import Finding, void
@@ -77,6 +85,8 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     found = groups(known)
     comparison, accepted = manifest.get("comparison"), manifest.get("accepted") or ()
     arms, judged = _arms(found, manifest)
+    of_all, more = _of_cell(found, manifest)
+    judged += more
     of_cells = list(_of_cells(known))
     evidence = [cell.evidence for cell in known if cell.evidence]
     of_run = judge_run(evidence, comparison, of_cells, accepted=accepted)
@@ -97,6 +107,7 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
         "error": manifest.get("error"),
         "cells": [_listed(cell) for cell in cells],
         "arms": arms,
+        "objectives": of_all,
         "comparisons": _comparisons(found, comparison, of_run),
         "generator": _generator(known),
         # Claims of the plan: not measured yet. The others: see `scaling`.
@@ -176,6 +187,20 @@ def _arms(
                 Judged(each, name, f"{point}/{arm}", judged=counts) for each in decided
             )
     return arms, judged
+
+
+def _of_cell(
+    found: Mapping[tuple[str, str], list[Cell]], manifest: Mapping[str, Any]
+) -> tuple[list[Mapping[str, Any]], list[Judged]]:
+    """Return the objectives of ``[scenario]``, by arm and point, and how they count."""
+    told: list[Mapping[str, Any]] = []
+    judged: list[Judged] = []
+    for (arm, point), cells in found.items():
+        counts = _judged(arm, manifest, cells)
+        decided = cell_objectives.decisions([c.evidence for c in cells if c.evidence])
+        told += cell_objectives.listed(decided, arm, point, judged=counts)
+        judged += (Judged(d, "", f"{point}/{arm}", judged=counts) for d in decided)
+    return told, judged
 
 
 def _pooled(

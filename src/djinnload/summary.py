@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from djinnload import (
+    cell_objectives,
     columns,
     grouping,
     hlog,
@@ -188,6 +189,7 @@ def _cell_summary(
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),
+        "objectives": msgspec.to_builtins(cell_objectives.decisions([evidence])),
     }
 
 

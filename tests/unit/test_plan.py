@@ -300,8 +300,11 @@ TALK = {"use": "talk"}
         ({"population.rt.objectives": ["p95(latency) < 80ms"]}, "$.population[0] (rt).objectives[0]", "needs <= or >="),
         ({"population.rt.objectives": ["miss_rate <= 1%", "p95(latncy) <= 8ms"]}, "$.population[0] (rt).objectives[1]", "did you mean 'latency'?"),
         ({"population.rt.objectives": ["p95(latency) <= 5s"]}, "$.population[0] (rt).objectives[0]", "not below timeout (5s)"),
-        ({"population.rt.objectives": ["gpu_util >= 80%"]}, "$.population[0] (rt).objectives[0]", "no probe measures it yet"),
-        ({"scenario.objectives": ["gpu_util >= 80%"]}, "$.scenario.objectives", "unknown key"),
+        ({"population.rt.objectives": ["gpu_util >= 80%"]}, "$.population[0] (rt).objectives[0]", "say it in scenario.objectives"),
+        ({"scenario.objectives": ["gpu_util >= 80%"]}, "$.scenario.objectives[0]", "give probes = { nvml"),
+        ({"scenario.objectives": ["p95(latency) <= 1s"]}, "$.scenario.objectives[0]", "is of turns"),
+        ({"scenario.objectives": ["gpu_utl >= 80%"]}, "$.scenario.objectives[0]", "did you mean"),
+        ({"scenario.objectives": ["miss_rate <= 80%"], "probes.nvml": "50ms"}, "$.scenario.objectives[0]", "is of turns"),
         ({"comparison": {"baseline": "a", "metrics": ["p95(latncy)"]}}, "$.comparison.metrics[0]", "did you mean 'latency'?"),
     ],
 )  # fmt: skip

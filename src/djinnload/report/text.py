@@ -55,6 +55,7 @@ def render(summary: Mapping[str, Any], *, console: Console) -> None:
         console.print()
         console.print(_latencies(name, rows))
         console.print(_objectives(rows))
+    _of_cells(summary, console)
     _comparisons(summary, console)
     _health(summary, console)
 
@@ -141,6 +142,16 @@ def _objectives(rows: list[tuple[str, str, Mapping[str, Any]]]) -> Table:
                 escape(name), escape(arm), escape(each["text"]), mark, value + judged
             )
     return table
+
+
+def _of_cells(summary: Mapping[str, Any], console: Console) -> None:
+    """Print the objectives of whole cells, such as of the GPU's use."""
+    for each in summary.get("objectives") or ():
+        word, style = _MET[each["met"]]
+        line = Text(f"{each['point']}/{each['arm']}: {each['text']} ")
+        line.append(word, style=style if each["judged"] else "dim")
+        value = amount(each["value"], each["text"])
+        console.print(line.append(f" {value}" + " (not judged)" * (not each["judged"])))
 
 
 def _undecided_points(summary: Mapping[str, Any], console: Console) -> None:

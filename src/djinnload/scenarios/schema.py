@@ -79,6 +79,7 @@ class Run(Config, frozen=True, kw_only=True):
         load: Multiplies every rate "of capacity".
         workers: Processes that share the load.
         pin: True: a core for each worker; or the cores, dealt out in turn.
+        objectives: Of whole cells: ``gpu_util``.
     """
 
     name: Name
@@ -93,6 +94,7 @@ class Run(Config, frozen=True, kw_only=True):
     load: Positive = 1.0
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     pin: bool | Annotated[tuple[Core, ...], Meta(min_length=1)] = False
+    objectives: tuple[str, ...] = ()
 
 
 class Calibrate(Config, frozen=True, kw_only=True):
