@@ -276,6 +276,19 @@ def document(
     }
 
 
+def restored(found: Mapping[str, Any]) -> Capacity | None:
+    """Return the capacity of a ``calibration.json``; None if there is none in it."""
+    if found.get("capacity_per_s") is None:
+        return None
+    return Capacity(
+        per_s=found["capacity_per_s"],
+        blocks_per_s=tuple(found["blocks_per_s"]),
+        spread=found["spread"],
+        solo={name: Solo(**each) for name, each in found["solo"].items()},
+        median_service_ms=found["median_service_ms"],
+    )
+
+
 class _Row(NamedTuple):
     population: str
     user: int

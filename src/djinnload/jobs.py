@@ -4,7 +4,7 @@ A `Job` is plain data; a `Planner` turns it into a `CellPlan`. The run and its w
 have a planner each, made from the same scenario, so that plans need not be sent.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +129,13 @@ class Planner:
         """The plan, of those in `first`, that calibration goes by."""
         arm = calibrate.arm(self.scenario, self.order)
         return next(each for each in self.first.values() if each.cell.arm == arm)
+
+    def needed(self, left: Iterable[Cell]) -> dict[str, CellPlan]:
+        """Return the plans of `first` whose servers the cells *left* need."""
+        keys = {self.key(cell) for cell in left}
+        if calibrate.needed(self.scenario):
+            keys.add(self.key(self.calibrated.cell))
+        return {key: each for key, each in self.first.items() if key in keys}
 
     def plan(self, job: Job) -> CellPlan:
         """Return the plan of a job."""

@@ -9,13 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from msgspec import Struct
 
-from djinnload import affinity, boots, calibrate, documents, manifest, progress, verify
+from djinnload import (
+    affinity,
+    boots,
+    calibrate,
+    calibrating,
+    documents,
+    manifest,
+    progress,
+    resuming,
+    verify,
+)
 from djinnload.boots import Boot
+from djinnload.calibrate import Capacity
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
 from djinnload.crew import Crew, crewed
@@ -23,14 +34,12 @@ from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.jobs import Given, Job, Planner
 from djinnload.probes.devices import watched
-from djinnload.recorder import read_samples, write_checks, write_json
+from djinnload.recorder import write_checks, write_json
 from djinnload.result import Course, Progress, Result
+from djinnload.resuming import FINISHED, Past
 from djinnload.scenarios.load import Scenario, load
 from djinnload.spi import Target
 from djinnload.summary import fold_cell, fold_run
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ("Progress", "Result", "run", "run_sync")
 
@@ -49,6 +58,7 @@ async def run(
     accept: Sequence[str] = (),
     declare: Mapping[str, str] | None = None,
     course: Course | None = None,
+    resume: Path | None = None,
 ) -> Result:
     """Run a scenario to its verdict, inside the caller's own event loop.
 
@@ -66,13 +76,16 @@ async def run(
         accept: Codes that shall not void; recorded.
         declare: Settings that the user vouches for, such as ``policy``.
         course: Says cell by cell what is measured, instead of the scenario's repeats.
+        resume: The directory of a run that stopped: what it lacks is done, nothing
+            else; *out* does not count.
 
     Returns:
         Also if the run is void, failed, interrupted or broke off.
 
     Raises:
         ScenarioError: Scenario, arm or argument is wrong; nothing was opened. A target
-            object cannot be driven by another process.
+            object cannot be driven by another process. A run to be resumed is another
+            one, or whole.
     """
     loaded = scenario if isinstance(scenario, Scenario) else load(scenario)
     for code in accept:
@@ -94,7 +107,13 @@ async def run(
         planner.order = (course.first,)
     conductor = _Conductor(planner, target, options)
     conductor.prepare()
-    return await conductor.run(manifest.directory(out, loaded.scenario.name))
+    if resume is None:
+        path = manifest.directory(out, loaded.scenario.name)
+    else:
+        path = Path(resume)
+        conductor.past = resuming.past(path, conductor.root)
+    with resuming.held(path):
+        return await conductor.run(path)
 
 
 def run_sync(scenario: Scenario | Path | str, **options: Any) -> Result:
@@ -124,11 +143,6 @@ class _Options(Struct, frozen=True):
         return self.stop is not None and self.stop.is_set()
 
 
-#: Precise waiting pays where services are shorter than this.
-_PRECISE_BELOW_MS = 5.0
-_EARLY_NS = 100_000
-
-
 class _Conductor:
     """One run: what is known before it, and what happens in it, in order."""
 
@@ -142,11 +156,11 @@ class _Conductor:
         self.options = options
         self.index: list[dict[str, Any]] = []
         self.capacity = calibrate.pinned(self.scenario)
-        self.end: calibrate.Capacity | None = None
         self.checker = verify.Checker()
         self.crew: Crew | None = None
         self.root: dict[str, Any] = {}
         self.path = Path()
+        self.past = Past()
         self.began_ns = monotonic_ns()
 
     def prepare(self) -> None:
@@ -167,14 +181,14 @@ class _Conductor:
             raise ScenarioError("target", f"{reason}; {hint}")
         self.first = self.planner.first
         self.root = documents.root(self.scenario, self.order, self.options.accept)
+        self.root["declared"] = dict(self.options.declare)
 
     async def run(self, path: Path) -> Result:
         """Run everything into *path*; what breaks off later than boot is a Result."""
         self.path = path
-        self.index = [documents.entry(cell) for cell in self.order]
-        self.index += (
-            documents.entry(cell, "skipped") for cell in self.planner.skipped
-        )
+        self.index = self.past.index(self.order, self.planner.skipped)
+        self.root |= self.past.begin(path, self.index)
+        self.capacity = self.capacity or self.past.capacity
         self._write()
         error: DjinnloadError | None = None
         try:
@@ -186,9 +200,12 @@ class _Conductor:
                     self._tell("starting the workers")
                     made = crewed(self.planner, self.cores, path)
                     self.crew = await stack.enter_async_context(made)
-                started = await boots.booted(
-                    stack, self.first, self.targets, self._boot
+                wanted = self.planner.needed(
+                    cell
+                    for cell, each in zip(self.order, self.index, strict=False)
+                    if each["status"] not in FINISHED
                 )
+                started = await boots.booted(stack, wanted, self.targets, self._boot)
                 error = await self._measured(started)
         finally:
             with suppress(OSError):
@@ -200,17 +217,19 @@ class _Conductor:
     async def _measured(self, started: Mapping[str, Boot]) -> DjinnloadError | None:
         """Calibrate, run the cells, calibrate again; return what ended it early."""
         try:
-            await self._calibrate(started, "start")
+            if self.capacity is None:
+                self.capacity = await self._calibrate(started)
             number = 0
             while number < len(self.order) and not self.options.stopped:
-                cell = self.order[number]
-                await self._cell(number, started[self.planner.key(cell)])
-                await self._more(number)
+                if self.index[number]["status"] not in FINISHED:
+                    key = self.planner.key(self.order[number])
+                    await self._cell(number, started[key])
+                    await self._more(number)
                 number += 1
             if not self.options.stopped:
-                await self._calibrate(started, "end")
+                await self._calibrate(started, self.capacity)
         except DjinnloadError as error:
-            if not any(entry["status"] != "missing" for entry in self.index):
+            if all(entry["status"] in {"missing", "skipped"} for entry in self.index):
                 raise
             return error
         return None
@@ -236,7 +255,11 @@ class _Conductor:
 
     def _boot(self, name: str, number: int) -> AbstractAsyncContextManager[Boot]:
         """Return the server of the arm (and point) *name*, to be opened."""
-        target, each, boot = self.targets[name], self.first[name], f"b{number}"
+        target, each, boot = (
+            self.targets[name],
+            self.first[name],
+            f"b{self.past.boots + number}",
+        )
         what = "starting" if target == boots.EMBEDDED else "opening"
         self._tell(f"{what} server {boot} for {name}", phase="boot")
         return boots.opened(
@@ -257,31 +280,19 @@ class _Conductor:
 
     # Calibration
 
-    async def _calibrate(self, started: Mapping[str, Boot], when: str) -> None:
+    async def _calibrate(
+        self, started: Mapping[str, Boot], start: Capacity | None = None
+    ) -> Capacity | None:
         if not calibrate.needed(self.scenario):
-            return
-        arm = calibrate.arm(self.scenario, self.order)
+            return start
         boot = started[self.planner.key(self.planner.calibrated.cell)]
-        crowd, begin_ns = await self._closed(boot, f"{when}-mix")
-        single, _ = await self._closed(boot, f"{when}-solo")
-        if self.options.stopped:
-            return
-        time_ns = self.scenario.calibrate.time
-        found = calibrate.read(crowd, single, begin_ns=begin_ns, duration_ns=time_ns)
-        if when == "start":
-            self.capacity = found
-        else:
-            self.end = found
-        assert self.capacity is not None  # noqa: S101 - the start comes first
-        document = calibrate.document(
-            self.capacity, arm=arm, scenario=self.scenario, end=self.end
+        return await calibrating.measure(
+            self.planner,
+            self.path,
+            lambda name, into: self._run(Job(calibration=name), into, boot),
+            start=start,
+            stopped=lambda: self.options.stopped,
         )
-        write_json(self.path / "calibration.json", document)
-
-    async def _closed(self, boot: Boot, name: str) -> tuple["pa.Table", int]:
-        directory = self.path / "calibration" / name
-        made = await self._run(Job(calibration=name), directory, boot)
-        return read_samples(directory), made["window"]["begin_ns"]
 
     # Cells
 
@@ -336,8 +347,8 @@ class _Conductor:
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.
-            prefix=f"{self.path.name}-{at.cell.id.replace('/', '-')}",
-            early_ns=self._early_ns(at.cell.scenario),
+            prefix=f"{self.past.prefix(self.path)}-{at.cell.id.replace('/', '-')}",
+            early_ns=calibrating.early_ns(at.cell.scenario, self.capacity),
             stop=self.options.stop,
             alive=boot.alive,
         )
@@ -362,13 +373,6 @@ class _Conductor:
                 at, directory, conditions, made, keeper=keeper, on_tick=watch
             )
 
-    def _early_ns(self, scenario: Scenario) -> int:
-        precise = scenario.precise
-        if precise is None:
-            median = self.capacity.median_service_ms if self.capacity else None
-            precise = median is not None and median < _PRECISE_BELOW_MS
-        return _EARLY_NS if precise else 0
-
     # What others see
 
     def _write(self, *, complete: bool = False, error: str = "") -> None:
@@ -378,11 +382,7 @@ class _Conductor:
             "error": error or None,
         }
         write_json(self.path / "manifest.json", self.root)
-        order = [entry["id"] for entry in self.index]
-        write_json(
-            self.path / "index.json",
-            {"schema": 1, "order": order, "cells": self.index},
-        )
+        write_json(self.path / "index.json", documents.index(self.index))
 
     def _tell(self, message: str, *, phase: str = "boot", cell: str = "") -> None:
         done = sum(entry["status"] == "done" for entry in self.index)

@@ -41,16 +41,19 @@ JSON = click.option(
 
 
 def loaded(
-    source: str,
+    source: Any,
     changes: Sequence[str],
     duration: str | None,
     repeats: int | None,
     seed: int | None,
 ) -> Any:
-    """Return the scenario with everything that the options change in it."""
-    from djinnload.scenarios.load import load, parse_set
+    """Return the scenario with everything that the options change in it.
 
-    scenario = load(source)
+    *source* is a path, a name, or a scenario that is loaded.
+    """
+    from djinnload.scenarios.load import Scenario, load, parse_set
+
+    scenario = source if isinstance(source, Scenario) else load(source)
     given = {"duration": duration, "repeats": repeats, "seed": seed}
     short = {f"scenario.{k}": v for k, v in given.items() if v is not None}
     wanted = short | dict(parse_set(change) for change in changes)

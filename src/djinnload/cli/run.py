@@ -22,7 +22,7 @@ __all__ = ("check", "run")
 
 
 @click.command()
-@click.argument("scenario")
+@click.argument("scenario", required=False)
 @click.option("--target", metavar="HOST:PORT", help="A running server.")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="For results; default: results."
@@ -42,11 +42,17 @@ __all__ = ("check", "run")
     metavar="KEY=VALUE",
     help="A setting of the server that you vouch for, such as policy=qos.",
 )
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Do what the run of DIR lacks, and nothing else; SCENARIO is not needed.",
+)
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
 @JSON
 def run(
     *,
-    scenario: str,
+    scenario: str | None,
     target: str | None,
     out: Path | None,
     arms: tuple[str, ...],
@@ -57,12 +63,23 @@ def run(
     changes: tuple[str, ...],
     accept: tuple[str, ...],
     declare: tuple[str, ...],
+    resume: Path | None,
     quiet: bool,
     json_to: str | None,
 ) -> int:
     """Run SCENARIO (a TOML file, or the name of one that ships) to its verdict."""
-    asked = loaded(scenario, changes, duration, repeats, seed)
     declared = dict(pair(each, "--declare") for each in declare)
+    source: Any = scenario
+    if resume is not None:
+        from djinnload import resuming
+
+        before = resuming.asked(resume)
+        source = before.scenario if scenario is None else scenario
+        arms, accept = arms or tuple(before.arms), accept or tuple(before.accept)
+        declared = declared or before.declare
+    elif scenario is None:
+        raise click.UsageError("Missing argument 'SCENARIO'.")
+    asked = loaded(source, changes, duration, repeats, seed)
     from djinnload.report import ending
     from djinnload.report.live import LiveView
     from djinnload.runner import run as run_scenario
@@ -79,6 +96,7 @@ def run(
                 workers=workers,
                 accept=accept,
                 declare=declared,
+                resume=resume,
             )
 
     result = stoppable(work)
