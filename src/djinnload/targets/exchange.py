@@ -16,13 +16,23 @@ from typing import cast
 from msgspec import Struct
 
 from djinnload.errors import ConnectFailed, ConnectionLost, TargetError
+from djinnload.targets.slices import SLICE, Sender, rest
 from djinnload.wire.djinn import Buffer, Frame, FrameReader, Spare
 
-__all__ = ("Deserted", "Endpoint", "Exchange", "host_and_port", "reason", "resolve")
+__all__ = (
+    "SPARE",
+    "Deserted",
+    "Endpoint",
+    "Exchange",
+    "host_and_port",
+    "reason",
+    "resolve",
+)
 
 #: Where first bytes land; a loop reads one socket at a time, so all share it.
 _SCRATCH = memoryview(bytearray(256 * 1024))
-_SPARE = Spare(256 * 2**20)
+#: Of all connections.
+SPARE = Spare(256 * 2**20)
 _RESET = pack("ii", 1, 0)
 
 
@@ -85,9 +95,11 @@ class Exchange(asyncio.BufferedProtocol):
         "_done",
         "_endpoint",
         "_length",
+        "_loop",
         "_now",
         "_over",
         "_reader",
+        "_sender",
         "_sent",
         "_transport",
         "first_ns",
@@ -103,9 +115,10 @@ class Exchange(asyncio.BufferedProtocol):
         self._buffers = buffers
         self._now = now
         self._done = done
-        self._reader = FrameReader(spare=_SPARE)
+        self._reader = FrameReader(spare=SPARE)
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[object] | None = None
+        self._sender: Sender | None = None
         self._length = 0
         self._sent = 0
         self._over = False
@@ -117,10 +130,12 @@ class Exchange(asyncio.BufferedProtocol):
         """Return the bytes that the kernel took."""
         if self._transport is None:
             return self._sent
-        return self._length - self._transport.get_write_buffer_size()
+        unsent = self._sender.unsent if self._sender is not None else 0
+        return self._length - unsent - self._transport.get_write_buffer_size()
 
     def start(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Connect and send; *done* is called once, never before this returns."""
+        self._loop = loop
         self._endpoint = endpoint
         self._connecting = connecting = loop.create_task(
             loop.create_connection(self._itself, endpoint.host, endpoint.port)
@@ -151,12 +166,26 @@ class Exchange(asyncio.BufferedProtocol):
             plain = link.get_extra_info("socket")
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self._length = sum([len(buffer) for buffer in self._buffers])
-        link.writelines(self._buffers)
+        if self._length <= SLICE:
+            link.writelines(self._buffers)
+        else:
+            self._sender = Sender(self._loop, link, self._buffers)
+            self._sender.start()
         self._buffers = []
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        if self._sender is not None:
+            self._sender.pause()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        if self._sender is not None:
+            self._sender.resume()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See `asyncio.BufferedProtocol`."""
-        return self._reader.room() if self._reader.missing else _SCRATCH
+        return self._reader.room()[:SLICE] if self._reader.missing else _SCRATCH
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
@@ -174,6 +203,8 @@ class Exchange(asyncio.BufferedProtocol):
             return
         if frame is not None:
             self._end(frame)
+        elif nbytes == SLICE and self._transport is not None:
+            rest(self._loop, self._transport)
 
     def eof_received(self) -> None:
         """See `asyncio.BufferedProtocol`."""

@@ -21,7 +21,8 @@ from msgspec import Struct
 
 from djinnload.errors import TargetError
 from djinnload.spi import Buffer, Clock, Outcome, Reply
-from djinnload.targets.exchange import Endpoint, reason, resolve
+from djinnload.targets.exchange import SPARE, Endpoint, reason, resolve
+from djinnload.targets.slices import SLICE, Sender, rest
 
 __all__ = ("Framing", "Kept")
 
@@ -29,6 +30,7 @@ __all__ = ("Framing", "Kept")
 Decode = Callable[[Buffer, int, int, int], Reply]
 #: Replies up to so many bytes are copied.
 _SHORT = 1024
+_ZEROS = bytes(SLICE)
 
 
 class Framing(Struct, frozen=True):
@@ -68,7 +70,7 @@ class Kept:
         """
         self.now = clock.now
         self._endpoint: Endpoint = await resolve(address)
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
 
     def submit(
         self, buffers: Sequence[Buffer], on_reply: Callable[[Reply], None]
@@ -97,8 +99,8 @@ class Kept:
     def _connect(self) -> "_Link":
         link, at = _Link(self), self._endpoint
         self._links.add(link)
-        made = self._loop.create_task(
-            self._loop.create_connection(link.itself, at.host, at.port)
+        made = self.loop.create_task(
+            self.loop.create_connection(link.itself, at.host, at.port)
         )
         link.connecting = made
         made.add_done_callback(link.connected)
@@ -115,20 +117,21 @@ class _Link(asyncio.Protocol):
         "_first_ns",
         "_free",
         "_head",
-        "_kept",
         "_length",
         "_now",
+        "_sender",
         "_sent",
         "_serial",
         "_transport",
         "_unsent",
         "connecting",
+        "kept",
         "on_reply",
     )
 
     def __init__(self, kept: Kept) -> None:
         framing = kept.framing
-        self._kept = kept
+        self.kept = kept
         self._free = kept.free
         self._now = kept.now
         self._head = framing.header
@@ -138,6 +141,7 @@ class _Link(asyncio.Protocol):
         self._unsent: Sequence[Buffer] = ()
         self._began = b""
         self._big: _Big | None = None
+        self._sender: Sender | None = None
         self._first_ns: int | None = None
         self._sent = 0
         self._serial = 0
@@ -162,7 +166,21 @@ class _Link(asyncio.Protocol):
 
     def _write(self, transport: asyncio.Transport, buffers: Sequence[Buffer]) -> None:
         self._sent = sum([len(buffer) for buffer in buffers])
-        transport.writelines(buffers)
+        if self._sent <= SLICE:
+            transport.writelines(buffers)
+        else:
+            self._sender = Sender(self.kept.loop, transport, buffers)
+            self._sender.start()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        if self._sender is not None:
+            self._sender.pause()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        if self._sender is not None:
+            self._sender.resume()
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -198,7 +216,7 @@ class _Link(asyncio.Protocol):
         except TargetError as error:
             self.fail(f"cannot read the reply: {error}")
             return
-        self.on_reply = self._first_ns = None
+        self.on_reply = self._first_ns = self._sender = None
         self._began = b""
         self._free.append(self)
         on_reply(reply)
@@ -207,7 +225,7 @@ class _Link(asyncio.Protocol):
         """Receive what is missing of a long frame in place."""
         assert self._transport is not None  # noqa: S101 - bytes came
         self._began = b""
-        self._big = _Big(self, data[self._head :], missing)
+        self._big = _Big(self, self._transport, data[self._head :], missing)
         self._transport.set_protocol(self._big)
 
     def received(self, payload: memoryview) -> None:
@@ -258,7 +276,7 @@ class _Link(asyncio.Protocol):
         """Give the connection up; what was asked on it has failed."""
         on_reply, reply = self.on_reply, self._ended(Outcome.ERROR, error)
         self.close()
-        self._kept.forget(self)
+        self.kept.forget(self)
         if on_reply is not None:
             on_reply(reply)
 
@@ -266,6 +284,7 @@ class _Link(asyncio.Protocol):
         unsent = 0
         if self._transport is not None:
             unsent = self._transport.get_write_buffer_size()
+            unsent += self._sender.unsent if self._sender is not None else 0
         return Reply(
             outcome,
             error=error,
@@ -279,28 +298,46 @@ class _Link(asyncio.Protocol):
             return None
         reply = self._ended(Outcome.CANCELLED, "")
         self.close()
-        self._kept.forget(self)
+        self.kept.forget(self)
         return reply
 
 
 class _Big(asyncio.BufferedProtocol):
     """Takes the connection over while a long frame comes in."""
 
-    def __init__(self, link: _Link, begun: bytes, missing: int) -> None:
+    def __init__(
+        self, link: _Link, transport: asyncio.Transport, begun: bytes, missing: int
+    ) -> None:
         self._link = link
-        self._room = memoryview(bytearray(len(begun) + missing))
-        self._room[: len(begun)] = begun
+        self._transport = transport
+        self._length = len(begun) + missing
+        self._payload = SPARE.take(self._length) or bytearray(begun)
+        self._payload[: len(begun)] = begun
         self.got = len(begun)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See `asyncio.BufferedProtocol`."""
-        return self._room[self.got :]
+        # Made as bytes come: zeros for all at once would stop the loop for long.
+        if self.got == len(self._payload):
+            self._payload += _ZEROS[: self._length - self.got]
+        return memoryview(self._payload)[self.got : self.got + SLICE]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
         self.got += nbytes
-        if self.got == len(self._room):
-            self._link.received(self._room)
+        if self.got == self._length:
+            SPARE.keep(self._payload)
+            self._link.received(memoryview(self._payload))
+        elif nbytes == SLICE:
+            rest(self._link.kept.loop, self._transport)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        self._link.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        self._link.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BufferedProtocol`."""

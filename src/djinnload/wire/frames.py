@@ -1,7 +1,7 @@
 """Djinn's frames: a type, a length and a payload, cut from bytes however they arrive.
 
 Nothing is allocated for a length before it has been checked, and no more of it than has
-nearly arrived: a hostile header costs nothing.
+nearly arrived: a hostile header costs nothing, and an honest one no pause.
 """
 
 import sys
@@ -33,8 +33,8 @@ _pack = HEADER.pack
 MAX_PAYLOAD = 10 * 2**30
 #: Lengths that Djinn takes for a corrupt header.
 FORBIDDEN = frozenset(n * 2**20 for n in (64, 128, 256, 512, 1024))
-#: Room made for a payload at once; more only as bytes arrive.
-FIRST_ROOM = 32 * 2**20
+#: Room made for a payload at once, zeros that cost as much as receiving into it.
+_ZEROS = bytes(2**19)
 #: Shorter payloads are not worth a buffer of their own.
 LONG = 2**20
 #: References to a buffer that only a list holds, while they are counted.
@@ -175,20 +175,11 @@ class FrameReader:
 
     def room(self) -> memoryview:
         """Return where the payload's next bytes belong; release it before `filled`."""
-        have = len(self._payload)
-        if self._got == have < self._length:
-            more = min(self._length, max(2 * have, FIRST_ROOM)) - have
-            self._payload += bytes(more) if have else b""
-            if not have:
-                self._payload = self._room(more)
+        if not self._payload and self._spare is not None and self._length >= LONG:
+            self._payload = self._spare.take(self._length) or self._payload
+        if self._got == len(self._payload) < self._length:
+            self._payload += _ZEROS[: self._length - self._got]
         return memoryview(self._payload)[self._got :]
-
-    def _room(self, n: int) -> bytearray:
-        if self._spare is not None and self._length >= LONG:
-            found = self._spare.take(self._length)
-            if found is not None:
-                return found
-        return bytearray(n)
 
     def filled(self, n: int) -> Frame | None:
         """Say that *n* bytes were written to `room`; return the frame if whole."""
