@@ -289,9 +289,12 @@ def test_sigkill_costs_the_last_second_and_leaves_no_process(long):
 
 
 @pytest.mark.wallclock
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_reports_what_it_measured(long, number):
-    with started("run", "long.toml", "--out", "out", cwd=long) as process:
+@pytest.mark.parametrize(
+    ("number", "asked"),
+    [(signal.SIGINT, ("--json", "none/such.json")), (signal.SIGTERM, ())],
+)
+def test_an_interrupted_run_reports_what_it_measured(long, number, asked):
+    with started("run", "long.toml", "--out", "out", *asked, cwd=long) as process:
         until(lambda: measuring(long))
         children = children_of(process)
         process.send_signal(number)
@@ -306,7 +309,10 @@ def test_an_interrupted_run_reports_what_it_measured(long, number):
     kept = [r for r in rows if (r["phase"], r["outcome"]) == ("measure", "ok")]
     assert found["outcomes"]["ok"] == len(kept) >= 50
     assert "(interrupted)" in (long / "said").read_text()
-    assert "Traceback" not in (long / "err").read_text()
+    # JSON that cannot be written is said, and changes no exit code.
+    said = (long / "err").read_text()
+    assert ("--json: cannot write it" in said) is bool(asked)
+    assert "Traceback" not in said
     assert (run / "report.html").stat().st_size
 
 

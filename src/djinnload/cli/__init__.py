@@ -11,12 +11,11 @@ import click
 
 from djinnload import __version__
 from djinnload.cli import catalogs, doctor, plugins, prime, results, run, search, serve
-from djinnload.cli.terminal import say_bug, say_error
+from djinnload.cli.terminal import INTERRUPTED, say_bug, say_error
 from djinnload.errors import DjinnloadError
 
 __all__ = ("main",)
 
-INTERRUPTED = 130
 _USAGE = 2
 _UNEXPECTED = 3
 

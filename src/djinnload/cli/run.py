@@ -16,7 +16,7 @@ from djinnload.cli.options import (
     loaded,
     pair,
 )
-from djinnload.cli.terminal import say_error, stoppable
+from djinnload.cli.terminal import ended, stoppable
 
 __all__ = ("check", "run")
 
@@ -100,12 +100,10 @@ def run(
             )
 
     result = stoppable(work)
-    try:
-        ending.show(result.path, result.summary, quiet=quiet, json_to=json_to)
-    finally:
-        if result.error:
-            say_error(result.error)
-    return int(result.exit_code)
+    return ended(
+        result,
+        lambda: ending.show(result.path, result.summary, quiet=quiet, json_to=json_to),
+    )
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from djinnload.cli.options import ARM, DURATION, JSON, SEED, SET, loaded, pair
-from djinnload.cli.terminal import say_error, stoppable
+from djinnload.cli.terminal import ended, stoppable
 
 __all__ = ("search",)
 
@@ -73,9 +73,9 @@ def search(
             )
 
     result = stoppable(work)
-    try:
-        ending.show_search(result.path, result.summary, quiet=quiet, json_to=json_to)
-    finally:
-        if result.error:
-            say_error(result.error)
-    return int(result.exit_code)
+    return ended(
+        result,
+        lambda: ending.show_search(
+            result.path, result.summary, quiet=quiet, json_to=json_to
+        ),
+    )

@@ -11,7 +11,11 @@ from typing import Any
 
 import click
 
-__all__ = ("say_bug", "say_error", "stoppable")
+from djinnload.errors import DjinnloadError
+
+__all__ = ("INTERRUPTED", "ended", "say_bug", "say_error", "stoppable")
+
+INTERRUPTED = 130
 
 
 def say_error(text: str) -> None:
@@ -32,6 +36,25 @@ def say_bug(error: Exception) -> None:
             log.write(trace)
         where = f"the traceback is in {path}"
     say_error(f"djinnload itself failed, {what}; {where}")
+
+
+def ended(result: Any, show: Callable[[], None]) -> int:
+    """Show the `Result` of a run, and return its exit code.
+
+    Raises:
+        DjinnloadError: From *show*; of an interrupted run it is only said, as whoever
+            stopped it waits for that code.
+    """
+    try:
+        show()
+    except DjinnloadError as error:
+        if result.exit_code != INTERRUPTED:
+            raise
+        say_error(str(error))
+    finally:
+        if result.error:
+            say_error(result.error)
+    return int(result.exit_code)
 
 
 def stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:
