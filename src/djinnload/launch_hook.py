@@ -5,9 +5,11 @@ ever signalled, never a process by its name.
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -20,11 +22,18 @@ from msgspec import Struct
 from djinnload.errors import HostError, ScenarioError
 from djinnload.launch import PATIENCE_S, Child, tail
 
-__all__ = ("HOST", "Command", "free_port", "launched")
+__all__ = ("HOST", "Command", "free_port", "launched", "missing")
 
 HOST = "127.0.0.1"
 _LOOK_S = 0.05
-_PATH = "$.target.launch"
+#: Becomes the command, once the kernel knows to end it with us, whatever ends us.
+_BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("djinnload has ended")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class Command(Struct, frozen=True):
@@ -66,8 +75,8 @@ async def launched(
 
     Raises:
         ScenarioError: There is no such command or directory.
-        HostError: It ended, or did not listen in time, or another process has the
-            port; quotes its log.
+        HostError: It cannot be started, it ended, or did not listen in time, or another
+            process has the port; quotes its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
@@ -87,13 +96,28 @@ async def launched(
             await _end(process)
 
 
+def missing(word: str, env: Mapping[str, str], cwd: str | None) -> str:
+    """Return what is missing to start *word*, with its place; empty: nothing is."""
+    if cwd is not None and not Path(cwd).is_dir():
+        return f"target.launch.cwd: there is no directory {cwd!r}"
+    # A path is looked up from where the server will run.
+    there = str(Path(cwd or ".") / word) if "/" in word else word
+    if shutil.which(there, path=env.get("PATH")) is None:
+        return f"target.launch.command: there is no command {word!r}"
+    return ""
+
+
 async def _open(command: Command, out: IO[bytes]) -> anyio.abc.Process:
-    if command.cwd is not None and not await anyio.Path(command.cwd).is_dir():
-        reason = f"there is no directory {command.cwd!r}"
-        raise ScenarioError(f"{_PATH}.cwd", reason)
+    if reason := missing(command.argv[0], command.env, command.cwd):
+        place, _, what = reason.partition(": ")
+        hint = "give a path, a command on PATH, or {python}"
+        raise ScenarioError(f"$.{place}", f"{what}; {hint}")
+    argv = command.argv
+    if sys.platform == "linux":
+        argv = (sys.executable, "-I", "-c", _BOUND, str(os.getpid()), *argv)
     try:
         return await anyio.open_process(
-            command.argv,
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -103,8 +127,7 @@ async def _open(command: Command, out: IO[bytes]) -> anyio.abc.Process:
         )
     except OSError as error:
         reason = f"cannot start {command.argv[0]!r}: {error.strerror or error}"
-        hint = "give a path, a command on PATH, or {python}"
-        raise ScenarioError(f"{_PATH}.command", f"{reason}; {hint}") from error
+        raise HostError(reason) from error
 
 
 async def _listening(process: anyio.abc.Process, command: Command, log: Path) -> None:

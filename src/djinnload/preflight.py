@@ -2,10 +2,9 @@
 
 import math
 import os
-import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -14,6 +13,7 @@ from djinnload import boots, server_settings
 from djinnload.clock import monotonic_ns
 from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, TargetError
+from djinnload.launch_hook import missing
 from djinnload.models.assets import ECHO
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import Scenario
@@ -191,14 +191,8 @@ async def _server(chosen: Mapping[str, Scenario], target: str | None) -> Server:
 
 def _unstartable(hook: Launch) -> str:
     """Return why the command cannot be started, as far as that is seen."""
-    if hook.cwd is not None and not Path(hook.cwd).is_dir():
-        return f"target.launch.cwd: there is no directory {hook.cwd!r}"
-    word = hook.command[0]
-    # A path is looked up from where the server will run.
-    there = str(Path(hook.cwd or ".") / word) if "/" in word else word
-    if "{" not in word and shutil.which(there) is None:
-        return f"target.launch.command: there is no command {word!r}"
-    return ""
+    word = hook.command[0].replace("{python}", sys.executable)
+    return "" if "{" in word else missing(word, hook.env, hook.cwd)
 
 
 async def _asked(address: str) -> tuple[str, dict[str, Any], str]:

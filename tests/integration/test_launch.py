@@ -149,12 +149,27 @@ def test_an_interrupt_leaves_no_server(tmp_path):
     assert not psutil.pid_exists(server)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has to do it")
+def test_a_run_that_is_killed_takes_its_server_with_it(tmp_path):
+    text = ECHO + f"[target.launch]\ncommand = {SERVE}\n"
+    (tmp_path / "s.toml").write_text(
+        text.replace('duration = "1s"', 'duration = "60s"')
+    )
+    with started("run", "s.toml", cwd=tmp_path) as process:
+        until(lambda: list(tmp_path.glob("results/*/*/cells/*/*/*/manifest.json")))
+        proof = document(next(tmp_path.glob("results/*/*/cells/*/*/*/manifest.json")))
+        server = psutil.Process(proof["proof"]["pid"])
+        assert "serve" in server.cmdline()
+        process.kill()
+        server.wait(20)
+
+
 def test_a_run_without_its_command_is_the_scenario_s_fault(tmp_path):
     text = ECHO + '[target.launch]\ncommand = ["no-such-djinn", "{port}"]\n'
     (tmp_path / "s.toml").write_text(text)
     done = run_command("run", "s.toml", cwd=tmp_path)
     assert done.returncode == 2
-    assert "$.target.launch.command: cannot start 'no-such-djinn'" in done.stderr
+    assert "$.target.launch.command: there is no command 'no-such-djinn'" in done.stderr
 
 
 def test_the_end_of_a_server_is_told_with_its_last_words(tmp_path):
