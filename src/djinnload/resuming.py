@@ -15,7 +15,7 @@ from djinnload.calibrate import Capacity
 from djinnload.errors import DjinnloadError, HostError, ScenarioError
 from djinnload.reading import read_json
 from djinnload.scenarios.cells import Cell
-from djinnload.scenarios.load import Scenario, loads
+from djinnload.scenarios.load import Scenario, load, loads
 
 __all__ = ("Asked", "Past", "asked", "held", "past")
 
@@ -97,17 +97,30 @@ class Past(Struct, frozen=True):
         }
 
 
-def asked(path: Path) -> Asked:
+def asked(path: Path, source: str | None = None) -> Asked:
     """Return what the run of a directory was asked.
 
+    Args:
+        path: A results directory.
+        source: A scenario's path or name; None: the scenario, with its changes, is as
+            the directory has it.
+
     Raises:
-        ScenarioError: It holds no run.
+        ScenarioError: It holds no run, or one of another scenario.
     """
     root = _root(path)
     about = root["scenario"]
-    scenario = loads(about["text"], path=about["path"])
-    if about["changes"]:
-        scenario = scenario.replace(about["changes"])
+    if source is None:
+        scenario = loads(about["text"], path=about["path"])
+        if about["changes"]:
+            scenario = scenario.replace(about["changes"])
+    else:
+        scenario = load(source)
+        if scenario.sha256 != about["sha256"]:
+            reason = (
+                f"{path} cannot be gone on with: {_another(about, scenario.sha256)}"
+            )
+            raise _refused(reason)
     return Asked(
         scenario,
         list(root["arms"]),
@@ -183,8 +196,7 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     """Yield what finished cells and new ones would differ in."""
     old, new = then["scenario"], now["scenario"]
     if old["sha256"] != new["sha256"]:
-        name = f"{old['sha256'][:12]} then, {new['sha256'][:12]} now"
-        yield f"the scenario file is another (sha256 {name})"
+        yield _another(old, new["sha256"])
     changes = [old["changes"], new["changes"]]
     for path in sorted({*changes[0], *changes[1]}):
         a, b = (each.get(path, "as in the file") for each in changes)
@@ -197,6 +209,11 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         for name in names or sorted({*a, *b}):
             if a.get(name) != b.get(name):
                 yield f"{name} was {a.get(name)}, now {b.get(name)}"
+
+
+def _another(then: Mapping[str, Any], sha256: str) -> str:
+    before = f"sha256 {then['sha256'][:12]} then, {sha256[:12]} now"
+    return f"the scenario file is another ({before})"
 
 
 def _whole(cell_dir: Path) -> bool:

@@ -73,8 +73,8 @@ def run(
     if resume is not None:
         from djinnload import resuming
 
-        before = resuming.asked(resume)
-        source = before.scenario if scenario is None else scenario
+        before = resuming.asked(resume, scenario)
+        source = before.scenario
         arms, accept = arms or tuple(before.arms), accept or tuple(before.accept)
         declared = declared or before.declare
     elif scenario is None:
