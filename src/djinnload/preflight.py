@@ -47,7 +47,7 @@ class Server(Struct, frozen=True, kw_only=True):
         said: Settings that it told.
         wanted: Settings of the first arm.
         differ: Settings in which the chosen arms differ.
-        arms: That are chosen.
+        arms: That are chosen, and need a server.
         real_djinn: Whether it is Djinn itself, as far as can be told.
         arena_mb: That we would start it with; None: not said.
     """
@@ -152,16 +152,18 @@ def _on_gpu(scenario: Scenario) -> bool:
 
 
 async def _server(chosen: Mapping[str, Scenario], target: str | None) -> Server:
-    first = next(iter(chosen.values()))
+    # Other targets, of some arms, have no server that could be asked.
+    served = {k: each for k, each in chosen.items() if each.target.use == "djinn"}
+    if not served:
+        return Server(kind="none")
+    first = next(iter(served.values()))
     where = boots.where(first, target)
     hook = first.target.launch
-    if first.target.use != "djinn":
-        return Server(kind="none")
     if where == boots.EMBEDDED and hook is None:
         return Server(kind="embedded", name="the reference server")
     if where == boots.EMBEDDED and hook is not None:
-        real = any(_REAL in word for word in hook.command)
         arena = hook.env.get("GENIE_VMU_SESSION_ARENA_MB")
+        real = arena is not None or any(_REAL in word for word in hook.command)
         return Server(
             kind="launched",
             error=_unstartable(hook),
@@ -174,7 +176,7 @@ async def _server(chosen: Mapping[str, Scenario], target: str | None) -> Server:
         for name, value in server_settings.settings(first).items()
         if not name.startswith("launch.")
     }
-    differ = tuple(server_settings.differing(chosen.values()))
+    differ = tuple(server_settings.differing(served.values()))
     name, said, error = await _asked(address)
     return Server(
         kind="remote",
@@ -184,7 +186,7 @@ async def _server(chosen: Mapping[str, Scenario], target: str | None) -> Server:
         said=said,
         wanted=wanted,
         differ=differ,
-        arms=len(chosen),
+        arms=len(served),
         real_djinn=not error and "djinnload" not in name,
     )
 

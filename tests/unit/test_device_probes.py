@@ -3,6 +3,7 @@
 
 import http.server
 import itertools
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 from djinnload.clock import monotonic_ns
 from djinnload.errors import ScenarioError
 from djinnload.probes import devices, nvml, vmu
+from djinnload.probes.machine import MachineProbe
 from djinnload.probes.nvml import NvmlProbe
 from djinnload.probes.periodic import Periodic
 from djinnload.probes.vmu import VmuProbe
@@ -249,12 +251,32 @@ def test_readings_come_at_even_times_and_lost_ones_stay_lost():
     assert min(late[2:]) > 0
 
 
+def test_the_host_s_memory_and_network_are_read():
+    found = []
+    probe = MachineProbe(found.append)
+    probe.read(5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as client:
+            peer, _ = server.accept()
+            with peer:
+                client.sendall(bytes(100_000))
+                client.shutdown(socket.SHUT_WR)
+                while peer.recv(65536):
+                    pass
+        before = readings(found, "lo")
+        found.clear()
+        probe.read(6)
+    assert readings(found, "lo")["sent_bytes"] - before["sent_bytes"] >= 100_000
+    assert readings(found, "")["memory_available_bytes"] > 0
+    assert {source for _, source, *_ in found} == {"host"}
+
+
 def test_what_is_asked_for_is_recorded_beside_the_cell(tmp_path, monkeypatch):
     fake = FakeNvml()
     monkeypatch.setitem(__import__("sys").modules, "pynvml", fake)
     log = tmp_path / "metrics.jsonl"
     monkeypatch.setenv("GENIE_EVAL_METRICS_PATH", str(log))
-    wanted = Probes(nvml=10 * MS, vmu=SECOND)
+    wanted = Probes(nvml=10 * MS, vmu=SECOND, host=SECOND)
     with (
         answering(200, msgspec.json.encode(SAID)) as address,
         devices.watched(wanted, tmp_path, address) as told,
@@ -269,6 +291,7 @@ def test_what_is_asked_for_is_recorded_beside_the_cell(tmp_path, monkeypatch):
     assert set(util) == {0.8}
     assert len(util) >= 2
     assert [r["value"] for r in rows if r["name"] == "active_sessions"] == [3]
+    assert len([r for r in rows if r["name"] == "swap_used_bytes"]) == 1
     assert log.read_bytes().count(b"\n") == 1
     assert fake.open == 0
 

@@ -1,4 +1,4 @@
-"""The probes that a scenario asks for, beside a cell: GPUs, and the server's memory.
+"""The probes that a scenario asks for, beside a cell: GPUs, server, host.
 
 They run in the run's own process, in threads; with several workers, in none of them.
 """
@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from djinnload.probes.machine import MachineProbe
 from djinnload.probes.nvml import NvmlProbe, driver
 from djinnload.probes.periodic import Periodic
 from djinnload.probes.vmu import VmuProbe
@@ -37,7 +38,7 @@ def watched(
         HostError: The file cannot be made.
     """
     told: dict[str, Any] = {"nvml": None, "vmu": None}
-    if wanted.nvml is None and wanted.vmu is None:
+    if wanted.nvml is wanted.vmu is wanted.host is None:
         yield told
         return
     with Probes(directory, "devices") as probes, ExitStack() as stack:
@@ -51,6 +52,9 @@ def watched(
             scraped = VmuProbe(metrics, probes.append, log=Path(log) if log else None)
             told["vmu"] = metrics
             _start(stack, Periodic(scraped.read, period_ns=wanted.vmu, name="vmu"))
+        if wanted.host is not None:
+            machine = MachineProbe(probes.append)
+            _start(stack, Periodic(machine.read, period_ns=wanted.host, name="host"))
         yield told
 
 

@@ -78,7 +78,8 @@ def _server(document: Document) -> Iterator[Problem]:
 
 def _probes(document: Document) -> Iterator[Problem]:
     probes = document.probes
-    for key, period in (("nvml", probes.nvml), ("vmu", probes.vmu)):
+    for key in ("nvml", "vmu", "host"):
+        period = getattr(probes, key)
         if period is not None and period < _SHORTEST_NS:
             yield f"$.probes.{key}", "must be at least 10ms"
     if probes.gpus is not None and probes.nvml is None:

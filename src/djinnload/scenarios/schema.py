@@ -314,6 +314,7 @@ class Arm(Config, frozen=True, kw_only=True):
         unset: Paths removed.
         skip: Of a sweep, by its name: values that this arm is not measured at.
         behaviours: That the target executes and its server echoes.
+        target: Stands in for the whole table ``[target]``.
     """
 
     name: Name
@@ -322,6 +323,7 @@ class Arm(Config, frozen=True, kw_only=True):
     unset: tuple[str, ...] = ()
     skip: dict[str, tuple[Any, ...]] = {}
     behaviours: Behaviours | None = None
+    target: Target | None = None
 
 
 class NamedPoint(Config, frozen=True, kw_only=True):
@@ -402,11 +404,13 @@ class Probes(Config, frozen=True, kw_only=True):
         nvml: ns between two looks at the GPUs.
         gpus: Indices of those; None: all.
         vmu: ns between two scrapes of the server's ``/metrics/vmu``.
+        host: ns between two looks at this host's memory and network.
     """
 
     nvml: Duration | None = None
     gpus: Annotated[tuple[Index, ...], Meta(min_length=1)] | None = None
     vmu: Duration | None = None
+    host: Duration | None = None
 
 
 class Document(Config, frozen=True, kw_only=True):
