@@ -165,9 +165,11 @@ def where(scenario: Scenario, target: str | Target | None) -> str | Target:
     Raises:
         ScenarioError: The address is none.
     """
+    wanted = scenario.target
+    if wanted.use == "local":
+        return EMBEDDED  # a process of its own, whatever the other arms drive
     if target is not None:
         return _checked(scenario, target, "--target")
-    wanted = scenario.target
     if wanted.address or wanted.launch or wanted.use != "djinn":
         return wanted.address or EMBEDDED
     address = os.environ.get("GENIE_SERVER_ADDRESS", EMBEDDED)

@@ -24,6 +24,9 @@ users = 1
 workload = { use = "llm", model = "gpt2-tiny", prompt_tokens = 8, new_tokens = 4 }
 objectives = ["p50(latency) <= 30s"]
 [[arm]]
+name = "native_pytorch"
+target = { use = "local" }
+[[arm]]
 name = "semantic_blind"
 behaviours = { preset = "semantic_blind" }
 [[arm]]
@@ -36,7 +39,7 @@ behaviours = { preset = "full" }
 baseline = "full"
 metrics = ["mean(latency)"]
 """
-ARMS = ("semantic_blind", "partially_aware", "full")
+ARMS = ("native_pytorch", "semantic_blind", "partially_aware", "full")
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +63,14 @@ def test_every_arm_is_proven_and_right(tmp_path, cache):
         folder = run / "cells" / "all" / arm / "r00"
         asked = document(folder / "manifest.json")["behaviours"]
         told = document(folder / "summary.json")
-        assert [e["value"]["behaviours"] for e in told["proof"]["echoes"]] == [
-            asked
-        ] * len(told["proof"]["echoes"])
+        echoes = [e["value"]["behaviours"] for e in told["proof"]["echoes"]]
+        assert echoes == [asked] * len(echoes)
+        assert bool(echoes) == bool(asked) == (arm != "native_pytorch")
         chat = told["populations"]["chat"]
         assert chat["verified"]["checked"] > 0
         assert chat["verified"]["wrong"] == 0
         sent[arm] = chat["bytes"]["request"]["sent"] / chat["n"]
+    assert sent["native_pytorch"] == 0
     assert sent["semantic_blind"] > 100 * sent["partially_aware"] / 4
     assert sent["partially_aware"] > 5 * sent["full"]
 

@@ -102,6 +102,8 @@ def _stepped(document: dict[str, Any], step: Step) -> dict[str, Any]:
 
 def _armed(document: dict[str, Any], variant: Variant) -> dict[str, Any]:
     arm = variant.arm
+    if arm.target is not None:
+        document = {**document, "target": document["arm"][variant.index]["target"]}
     try:
         _refuse_common((*arm.unset, *arm.set), "arm")
         return paths.changed(document, arm.set, arm.unset)
