@@ -84,6 +84,20 @@ def test_only_the_arms_that_are_asked_for(tmp_path, cache):
     assert [each.name for each in found.models] == ["llama-tiny"]
 
 
+def test_every_point_of_a_sweep(tmp_path, cache):
+    swept = (
+        SCENARIO.partition("[[arm]]")[0]
+        + """
+[[sweep]]
+name = "model"
+path = "population.chat.workload.model"
+values = ["gpt2-tiny", "gpt-j-tiny", "llama-tiny"]
+"""
+    )
+    found = prime(scenario(tmp_path, swept))
+    assert [m.name for m in found.models] == ["gpt2-tiny", "gpt-j-tiny", "llama-tiny"]
+
+
 def test_damaged_weights_are_made_again(tmp_path, cache):
     (first, _) = prime(scenario(tmp_path)).models
     with Path(first.file).open("r+b") as file:
