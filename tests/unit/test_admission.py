@@ -174,3 +174,40 @@ def test_none():
     offer(queue, *(f"b{i}" for i in range(50)))
     assert len(started(queue)) == 50
     assert queue.offer("r", "realtime", 0) is not None
+
+
+@pytest.mark.parametrize("policy", ["qos", "fcfs"])
+def test_decodes_that_are_told_apart_go_before_prefills(policy):
+    """Within a class, in order; prefills only wait until their head has escalated."""
+    queue = admission(policy, slots=1, escalation_delay_ns=300 * MS)
+    offer(queue, "i0")
+    (running,) = started(queue)
+    offer(queue, "i1", "i2", now_ns=1)
+    for name in ("i3", "i4"):
+        assert queue.offer(name, "interactive", 2, decode=True) is None
+    assert (queue.active, queue.waiting) == (5, 4)
+    order = []
+    for now in (10, 20, 1 + 300 * MS, 1 + 300 * MS):
+        queue.finish(running)
+        (running,) = started(queue, now)
+        order.append(running.item)
+    assert order == ["i3", "i4", "i1", "i2"]
+
+    queue = admission(policy, slots=1, escalation_delay_ns=300 * MS)
+    offer(queue, "i0")
+    (running,) = started(queue)
+    offer(queue, "i1", now_ns=1)
+    assert queue.offer("i2", "interactive", 2, decode=True) is None
+    queue.finish(running)
+    assert items(started(queue, 1 + 300 * MS)) == ["i1"]
+
+
+def test_decodes_of_a_class_do_not_overtake_a_higher_class():
+    """Phases order a class within itself; classes come first."""
+    queue = admission(slots=1)
+    offer(queue, "b0")
+    (running,) = started(queue)
+    assert queue.offer("b1", "batch", 0, decode=True) is None
+    offer(queue, "r0", "i0")
+    queue.finish(running)
+    assert items(started(queue)) == ["r0"]
