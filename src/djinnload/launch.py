@@ -4,6 +4,7 @@ Only what was started here is ever stopped. A child that prints its ready line i
 which port it took; it dies with us, whatever kills us (`server` watches its parent).
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -11,13 +12,14 @@ import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import anyio
 import anyio.abc
 import msgspec
 from msgspec import Struct
 
+from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError
 
 __all__ = ("EMBEDDED", "PATIENCE_S", "Child", "embedded", "tail")
@@ -65,18 +67,38 @@ class Child(Struct):
     async def idle(self, limit_s: float) -> bool:
         """Wait until it uses next to no CPU; return False if it still does at the end.
 
-        A forward keeps a core busy, on a GPU too: its thread polls for the end.
+        A forward keeps a core busy, on a GPU too: its thread polls for the end. What it
+        has started counts: a command may only be the wrapper of a server.
         """
-        import psutil
-
-        with anyio.move_on_after(limit_s), suppress(psutil.Error):
-            process = psutil.Process(self.process.pid)
-            process.cpu_percent()
-            while True:
+        with anyio.move_on_after(limit_s):
+            used, since = _cpu_s(self.process.pid), monotonic_ns()
+            while used is not None:
                 await anyio.sleep(_LOOK_S)
-                if process.cpu_percent() < 100 * _IDLE_SHARE:
+                now, at = _cpu_s(self.process.pid), monotonic_ns()
+                if now is not None and now - used < _IDLE_SHARE * (at - since) / 1e9:
                     return True
+                used, since = now, at
         return not self.alive
+
+
+def _cpu_s(pid: int) -> float | None:
+    """Return the CPU time of a process and all below it; None: it has ended."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+        every = [root.cpu_times(), *(_times(p) for p in root.children(recursive=True))]
+    except psutil.Error:
+        return None
+    return math.fsum(each.user + each.system for each in every if each is not None)
+
+
+def _times(process: Any) -> Any:
+    import psutil
+
+    with suppress(psutil.Error):  # it has just ended
+        return process.cpu_times()
+    return None
 
 
 class _Ready(Struct):

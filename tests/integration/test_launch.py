@@ -63,6 +63,15 @@ time.sleep(60)
 """
 
 
+#: Listens in a child, which is busy for a second first.
+SPIN = "import time\nend = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+BUSY = f"""
+import subprocess, sys
+code = {LISTEN.replace("    time.sleep", "    exec(sys.argv[2]); time.sleep")!r}
+subprocess.run([sys.executable, "-c", code, sys.argv[1], {SPIN!r}])
+"""
+
+
 def a_command(code, *words, port=None, ready_s=20.0, **given):
     port = port or launch_hook.free_port()
     argv = (sys.executable, "-c", code, str(port), *words)
@@ -213,6 +222,15 @@ def test_a_directory_that_is_not_there(tmp_path):
     error = error_of(a_command(LISTEN, cwd=str(tmp_path / "none")), tmp_path / "log")
     assert str(error).startswith("$.target.launch.cwd: there is no directory")
     assert error.exit_code == 2
+
+
+def test_a_wrapper_is_idle_once_its_server_is(tmp_path):
+    async def serve():
+        async with launch_hook.launched(a_command(BUSY), tmp_path / "log") as child:
+            at_once = await child.idle(0.3)
+            return at_once, await child.idle(20)
+
+    assert anyio.run(serve) == (False, True)
 
 
 def test_a_child_of_the_command_counts_and_ends_with_it(tmp_path, monkeypatch):
