@@ -1,5 +1,6 @@
 # make run    set up (once) and run the main job     make lint   style, types, layers
 # make test   set up (once) and run the tests        make bench  djinnload beside its peers
+# make smoke  every scenario that is small, one after the other
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test lint bench bench-quick clean
+.PHONY: run test smoke lint bench bench-quick clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +26,10 @@ run: $(STAMP)
 # What needs real time on real sockets runs alone, after the rest.
 test: $(STAMP)
 	$(BIN)/python -m pytest -q
+
+# Runs alone: a busy host makes all of them void.
+smoke: $(STAMP)
+	$(BIN)/python bench/smoke.py
 
 # The peers live in an environment of their own; wrk and hey come from the system.
 bench/.venv-peers/.installed: bench/requirements.txt

@@ -185,9 +185,9 @@ import time
 from djinnload.workloads.echo import Echo
 
 class Burns(Echo):
-    """Takes 20 ms of CPU for every session: 128 a second are more than a core has."""
+    """Takes 12 ms of CPU for every session: 128 a second are more than a core has."""
     def session(self, session):
-        end = time.thread_time() + 0.02
+        end = time.thread_time() + 0.012
         while time.thread_time() < end:
             pass
         yield from super().session(session)
@@ -210,6 +210,7 @@ def test_a_slow_generator_voids_the_smoke_of_experiment_4_1(tmp_path, monkeypatc
     changes = {
         "sweep.users.values": "[1, 64]",
         "population.chat.workload": '{ use = "burns" }',
+        "scenario.grace": "3s",
     }
     done = run_command(
         "run", "exp4_1_scalability_smoke", "--out", "out", "--arm", "open",
