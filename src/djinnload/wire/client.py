@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from struct import Struct as Packing
 from typing import Any
 
 import msgspec
@@ -23,6 +24,8 @@ from djinnload.wire.envelope import (
 from djinnload.wire.frames import Buffer, MessageType, frame, pads
 from djinnload.wire.payload import U32, U64, Cursor, dumps, loads, named, view
 
+#: Version, length of the JSON, type of the result.
+_FIXED = Packing(">BIB")
 #: Contents of `djinnload` objects longer than this are not kept for interning.
 _SMALL = 4096
 
@@ -161,18 +164,26 @@ _reply_fields = msgspec.json.Decoder(_ReplyFields)
 def decode_execute_reply(payload: Buffer) -> ExecuteReply:
     """Return what *payload*, of a frame of type EXECUTE_MODEL, says."""
     cursor = Cursor(payload)
-    version(cursor, V2)
-    length = cursor.u32("JSON length")
-    result = cursor.u8("result type")
+    length, result = _fixed(cursor)
     try:
         said = _reply_fields.decode(cursor.document(length))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RemoteProtocolError(f"reply's JSON: {error}") from error
     raw = bytes(said.djinnload)
     echo = _interned(raw) if len(raw) <= _SMALL else loads(raw)
-    return ExecuteReply(
-        said.status, said.message, said.metrics, echo, _outputs(cursor, result)
-    )
+    outputs = _outputs(cursor, result)
+    return ExecuteReply(said.status, said.message, said.metrics, echo, outputs)
+
+
+def _fixed(cursor: Cursor) -> tuple[int, int]:
+    """Read what stands before the JSON; return its length and the result's type."""
+    if cursor.end >= _FIXED.size:
+        said, length, result = _FIXED.unpack_from(cursor.payload)
+        if said == V2:
+            cursor.at = _FIXED.size
+            return length, result
+    version(cursor, V2)
+    return cursor.u32("JSON length"), cursor.u8("result type")
 
 
 def decode_v1(payload: Buffer) -> dict[str, Any]:
@@ -220,7 +231,7 @@ def _several(cursor: Cursor, *, named_ones: bool) -> dict[str, Tensor]:
     count = cursor.u32("count of tensors")
     found: dict[str, Tensor] = {}
     # The count includes entries that are no tensors, and those are not written.
-    while cursor.left and len(found) < count:
+    while cursor.at < cursor.end and len(found) < count:
         tensor = cursor.named() if named_ones else cursor.tensor(str(len(found)))
         if tensor.name in found:
             raise RemoteProtocolError(f"tensor {tensor.name!r} comes twice")

@@ -161,9 +161,9 @@ class FrameReader:
         """
         view = memoryview(data)
         if not self._length:
+            if not self._head and self._all(view):
+                return self._frame
             view = self._header(view)
-        if not self._got and len(view) >= self._length > 0:
-            return self._whole(view)
         while len(view) and self.missing:
             with self.room() as room:
                 n = min(len(room), len(view))
@@ -224,15 +224,21 @@ class FrameReader:
                 f"payload of {length} bytes is over the limit of {self._limit}"
             )
 
-    def _whole(self, view: memoryview) -> Frame:
-        # The common case, a short message in one piece: no room to make or to fill.
-        self._got = self._length
-        self.surplus += len(view) - self._length
-        view = view[: self._length]
-        self._frame = Frame(
-            self._kind, view if view.readonly else memoryview(bytes(view))
-        )
-        return self._frame
+    def _all(self, view: memoryview) -> bool:
+        """Take a short message that came in one piece, if *view* is that."""
+        if len(view) <= HEADER.size:
+            return False
+        kind, length = HEADER.unpack_from(view)
+        if length != len(view) - HEADER.size:
+            return False
+        if kind not in _KINDS or length in FORBIDDEN or length > self._limit:
+            return False
+        payload = view[HEADER.size :]
+        # What is not read-only is where the next bytes will be received.
+        kept = payload if payload.readonly else memoryview(bytes(payload))
+        self._frame = Frame(_KINDS[kind], kept)
+        self._length = self._got = length
+        return True
 
     def _finish(self) -> Frame | None:
         if not self._length or self._got < self._length:
