@@ -6,6 +6,7 @@ from random import Random
 from msgspec import Struct, structs
 
 from djinnload import calibrate
+from djinnload.models import weights
 from djinnload.plan import CellPlan, Workshop, plan
 from djinnload.scenarios import rates
 from djinnload.scenarios.cells import cells, skipped
@@ -14,7 +15,7 @@ from djinnload.scenarios.points import points
 from djinnload.scenarios.schema import Population as Declared
 from djinnload.scenarios.schema import UserRamp
 from djinnload.schedule import Population
-from djinnload.spi import Model, Outcome, Reply, Session
+from djinnload.spi import Model, Outcome, Reply, Request, Session
 from djinnload.units import format_ns
 
 __all__ = ("Description", "Expected", "describe")
@@ -34,7 +35,8 @@ class Expected(Struct, frozen=True):
             as ``trace``, if it has no single rate; empty if closed.
         sessions: Mean number due in measure; None if it depends on the server.
         requests: Of one session that is answered at once; None if it cannot be told.
-        nbytes: Of the inputs of one such session; None if it cannot be told.
+        nbytes: Of the tensors that one such session sends, with weights if the arm
+            sends them, without state that goes to and fro; None if it cannot be told.
     """
 
     name: str
@@ -109,7 +111,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
             asked[cell.arm] = planned.behaviours
         seconds[key] = (run.warmup + run.duration) / 1e9
         populations[key] = tuple(
-            _expected(planned, i, declared, symbolic=pinned is None)
+            _expected(planned, i, declared, workshop.models, symbolic=pinned is None)
             for i, declared in enumerate(cell.scenario.populations)
         )
     runs = [cell.scenario.scenario for cell in order]
@@ -134,13 +136,19 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
 
 
 def _expected(
-    planned: CellPlan, index: int, declared: Declared, *, symbolic: bool
+    planned: CellPlan,
+    index: int,
+    declared: Declared,
+    models: Sequence[Model],
+    *,
+    symbolic: bool,
 ) -> Expected:
     pace = planned.paces[declared.name]
     unknown = symbolic and rates.relative(declared.arrival)
     seconds = planned.schedule.duration_ns / 1e9
     offered = None if unknown else pace.offered_per_s
-    requests, nbytes = _rehearsed(planned.populations[index])
+    named = {model.name: model for model in models}
+    requests, nbytes = _rehearsed(planned.populations[index], named)
     return Expected(
         name=declared.name,
         workload=str(declared.workload["use"]),
@@ -185,15 +193,17 @@ def _rate(scenario: Scenario, declared: Declared) -> str:
     return rate if load == 1 or not rates.relative(rate) else f"{rate} × {load:g}"
 
 
-def _rehearsed(population: Population) -> tuple[int | None, int | None]:
-    """Return requests and input bytes of one session whose replies hold nothing."""
+def _rehearsed(
+    population: Population, models: Mapping[str, Model]
+) -> tuple[int | None, int | None]:
+    """Return requests and bytes sent of one session whose replies hold nothing."""
     session = population.session(Session(rng=Random(0)))  # a rehearsal draws anything
     count = nbytes = 0
     try:
         request = next(session)
         while count < _REHEARSED:
             count += 1
-            nbytes += sum(tensor.nbytes for tensor in request.inputs.values())
+            nbytes += _sent(request, population.behaviours, models)
             request = session.send(Reply(Outcome.OK))
     except StopIteration:
         return count, nbytes
@@ -202,3 +212,14 @@ def _rehearsed(population: Population) -> tuple[int | None, int | None]:
     finally:
         session.close()
     return None, None
+
+
+def _sent(
+    request: Request, behaviours: Mapping[str, str], models: Mapping[str, Model]
+) -> int:
+    recomputed = behaviours.get("state") == "recomputed"
+    inputs = request.full if recomputed and request.full else request.inputs
+    nbytes = sum(tensor.nbytes for tensor in inputs.values())
+    if behaviours.get("weights") == "per_call":
+        nbytes += weights.nbytes(models[request.model])
+    return nbytes

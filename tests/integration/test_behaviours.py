@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from djinnload.describe import describe
 from djinnload.models import catalog, weights
 from djinnload.scenarios.behaviours import PRESETS
+from djinnload.scenarios.load import loads
 from djinnload.server.executor import Executor
 from djinnload.spi import Outcome, Tensor
 from djinnload.targets import shipping
@@ -27,6 +29,15 @@ from server_kit import (
 )
 
 pytestmark = pytest.mark.models
+SCENARIO = """
+[scenario]
+name = "arms"
+duration = "1s"
+[[population]]
+name = "chat"
+users = 1
+workload = { use = "llm", model = "gpt2-tiny", prompt_tokens = 8, new_tokens = 3 }
+"""
 TOKENS = (3, 1, 4, 1, 5, 9)
 PROMPT = 4
 
@@ -252,3 +263,25 @@ def test_parts_that_are_refused_or_given_up_are_told_so(tiny, monkeypatch):
             assert cancel() is None
 
     run(main)
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_check_tells_what_an_arm_sends(tmp_path, monkeypatch, made):
+    monkeypatch.setenv("DJINNLOAD_CACHE", str(tmp_path))
+    model = catalog.parse_id("djinnload:gpt2-tiny?seed=1&dtype=float32")
+    if made:
+        weights.ensure(model)
+    all_weights = 4 * catalog.parameters("gpt2-tiny")
+    assert weights.nbytes(model) == all_weights
+    arms = {"blind": "semantic_blind", "full": "full"}
+    tables = "".join(
+        f'[[arm]]\nname = "{name}"\nbehaviours = {{ preset = "{preset}" }}\n'
+        for name, preset in arms.items()
+    )
+    tables += '[[arm]]\nname = "anew"\nbehaviours = { state = "recomputed" }\n'
+    found = describe(loads(SCENARIO + tables)).populations
+    sent = {name: found[name][0].nbytes for name in ("blind", "full", "anew")}
+    tokens = 8 + 1 + 1
+    assert sent["full"] == 8 * tokens
+    assert sent["blind"] == 8 * tokens + 3 * all_weights
+    assert sent["anew"] == 8 * (8 + 9 + 10)

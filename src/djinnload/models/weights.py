@@ -30,6 +30,7 @@ __all__ = (
     "content_sha256",
     "ensure",
     "mapped",
+    "nbytes",
     "path_of",
     "ready",
     "sha256",
@@ -106,6 +107,21 @@ def mapped(model: Model) -> tuple[str, list[Tensor]]:
         return metadata[_HASH], found
     except (OSError, ValueError, LookupError) as error:
         raise HostError(f"cannot read weights, remove {path}: {error}") from error
+
+
+def nbytes(model: Model) -> int:
+    """Return the bytes of all tensors of *model*, made or not.
+
+    Raises:
+        HostError: torch or transformers is not installed, and it is not made.
+        ScenarioError: The model's checkpoint cannot be read.
+    """
+    if cached(model):
+        return sum(tensor.nbytes for tensor in mapped(model)[1])
+    from djinnload.models import build
+
+    shapes = build.shapes(model.architecture, model.config).values()
+    return sum(map(math.prod, shapes)) * families.DTYPES[model.dtype]
 
 
 def tensors(model: Model) -> Iterator[Tensor]:
