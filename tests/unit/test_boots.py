@@ -1,5 +1,7 @@
 """Where a run's servers are, and what is said of one that is gone."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +11,9 @@ import pytest
 from djinnload import boots, spi
 from djinnload.boots import Boot
 from djinnload.errors import ScenarioError
+from djinnload.jobs import Planner
 from djinnload.launch import Child
-from djinnload.scenarios.load import Scenario, load
+from djinnload.scenarios.load import Scenario, load, loads
 from djinnload.targets.djinn import Djinn
 
 PROOF = spi.Proof("Djinn", {}, {"sent": 7, "received": 3})
@@ -101,3 +104,41 @@ def test_the_manifest_says_how_the_models_were_registered() -> None:
     assert said["register"] == "weights"
     assert said["registration"] == {"sent": 7, "received": 3}
     assert (said["kind"], said["embedded"]) == ("Djinn", False)
+
+
+@pytest.mark.anyio
+async def test_what_agrees_on_the_server_shares_it_whatever_the_point(
+    quick: Scenario,
+) -> None:
+    text = quick.text + (
+        '[[sweep]]\nname = "slots"\npath = "target.server.slots"\nvalues = [1, 2]\n'
+        '[[sweep]]\nname = "load"\npath = "scenario.load"\nvalues = [0.5, 0.9]\n'
+    )
+    planner = Planner(loads(text), ["qos"])
+    assert len(planner.first) == 4
+    made: list[str] = []
+
+    @asynccontextmanager
+    async def boot(name: str, number: int) -> AsyncIterator[Any]:
+        made.append(f"b{number} {name}")
+        yield number
+
+    targets = dict.fromkeys(planner.first, boots.EMBEDDED)
+    async with AsyncExitStack() as stack:
+        found = await boots.booted(stack, planner.first, targets, boot)
+    assert made == ["b0 slots=1,load=0.5/qos", "b1 slots=2,load=0.5/qos"]
+    assert found["slots=2,load=0.9/qos"] == 1
+    async with AsyncExitStack() as stack:
+        found = await boots.booted(
+            stack, planner.first, dict.fromkeys(targets, "h:1"), boot
+        )
+    assert set(found.values()) == {0}
+
+
+def test_what_is_wrong_at_one_point_alone_says_which(quick: Scenario) -> None:
+    text = quick.text + (
+        '[[sweep]]\nname = "tokens"\nvalues = [4, 100000]\n'
+        'path = "population.batch.workload.prompt_tokens"\n'
+    )
+    with pytest.raises(ScenarioError, match=r"at point tokens=100000, arm qos"):
+        _ = Planner(loads(text), None).first
