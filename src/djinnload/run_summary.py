@@ -176,8 +176,7 @@ def _arms(
         populations = arms.setdefault(arm, {}).setdefault(point, {})
         for name in _names(cells):
             repeats = _repeats(cells, name)
-            plan = (cells[0].manifest.get("populations") or {}).get(name) or {}
-            decided = summarize.decisions(plan, repeats)
+            decided = _decided(cells, name, repeats)
             populations[name] = _pooled(cells, name, repeats) | {
                 "repeats": len(repeats),
                 "judged": counts,
@@ -187,6 +186,18 @@ def _arms(
                 Judged(each, name, f"{point}/{arm}", judged=counts) for each in decided
             )
     return arms, judged
+
+
+def _decided(
+    cells: Sequence[Cell], name: str, repeats: Sequence[PopulationSamples]
+) -> list[objective.Decision]:
+    """Return what `summarize.decisions` does; of one cell it is known already."""
+    if len(cells) > 1 or cells[0].summary is None:
+        plan = (cells[0].manifest.get("populations") or {}).get(name) or {}
+        return summarize.decisions(plan, repeats)
+    known = cells[0].summary["populations"][name]["objectives"]
+    # Not strict: "inf" is a number.
+    return msgspec.convert(known, list[objective.Decision], strict=False)
 
 
 def _of_cell(

@@ -7,9 +7,9 @@ run that was killed, whose cells are then missing or failed.
 import contextlib
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -33,6 +33,9 @@ from djinnload.reading import read_json, read_probes, sample_groups, write_json
 from djinnload.run_summary import Cell, curves, run_summary
 from djinnload.stats import Array, PopulationSamples
 from djinnload.summarize import turn_times
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ("fold_cell", "fold_run", "read_cell", "read_run")
 
@@ -118,22 +121,24 @@ def _evidence(
 ) -> CellEvidence:
     manifest = manifest or read_json(cell_dir / "manifest.json")
     probes = read_probes(cell_dir)
-    samples = sample_groups(cell_dir, columns.NEEDED)
-    populations, others = grouping.populations(samples, manifest)
+    samples = sample_groups(cell_dir, (*columns.NEEDED, "qos_class_resolved"))
+    resolved: dict[str, dict[str, int]] = {}
+    populations, others = grouping.populations(_noted(samples, resolved), manifest)
     return CellEvidence(
         populations=populations,
         probes=probes if probes.num_rows else None,
         manifest=manifest,
         calibration=calibration,
         other_flights=others,
-        resolved=_resolved(cell_dir),
+        resolved=resolved,
     )
 
 
-def _resolved(cell_dir: Path) -> dict[str, dict[str, int]]:
-    """Return how many replies of each population told which QoS class."""
-    found: dict[str, dict[str, int]] = {}
-    for table in sample_groups(cell_dir, ("population", "qos_class_resolved")):
+def _noted(
+    tables: "Iterable[pa.Table]", found: dict[str, dict[str, int]]
+) -> "Iterator[pa.Table]":
+    """Yield *tables*; count in *found* how many replies told which QoS class."""
+    for table in tables:
         name, names = columns.codes(table["population"])
         said, classes = columns.codes(table["qos_class_resolved"])
         counts = np.bincount(
@@ -145,7 +150,7 @@ def _resolved(cell_dir: Path) -> dict[str, dict[str, int]]:
                 by[classes[j]] = by.get(classes[j], 0) + int(
                     counts[i * len(classes) + j]
                 )
-    return found
+        yield table
 
 
 def _fold(
