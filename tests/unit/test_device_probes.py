@@ -26,7 +26,9 @@ from djinnload.units import MS, SECOND
 
 
 class NVMLError(Exception):
-    pass
+    def __init__(self, text, value=3):
+        super().__init__(text)
+        self.value = value
 
 
 class FakeNvml:
@@ -68,6 +70,8 @@ class FakeNvml:
         self.asked.append(("power", handle))
         if handle:
             raise NVMLError("Not Supported")
+        if self.asked.count(("power", 0)) == 2:
+            raise NVMLError("Timeout", 10)
         return 345_600
 
     def nvmlDeviceGetClockInfo(self, handle, kind):
@@ -117,9 +121,12 @@ def test_a_reading_has_what_the_device_tells_and_nothing_else():
 
 def test_what_a_device_cannot_tell_is_asked_once():
     fake = FakeNvml()
-    probe = NvmlProbe(fake, [].append)
+    found = []
+    probe = NvmlProbe(fake, found.append)
     for k in range(3):
         probe.read(k)
+    watts = [each for each in found if each[2:4] == ("gpu0", "power_w")]
+    assert len(watts) == 2  # one question failed, and was asked again
     assert fake.asked.count(("power", 1)) == 1
     assert fake.asked.count(("power", 0)) == 3
 

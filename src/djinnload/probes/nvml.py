@@ -23,6 +23,9 @@ _POWER = 0x4 | 0x80  # software power cap, hardware power brake
 _THERMAL = 0x20 | 0x40  # software and hardware thermal slowdown
 _SLOWED = _POWER | _THERMAL | 0x8  # hardware slowdown of any cause
 
+#: NVML's "not supported" and "no permission"; other errors may pass.
+_NEVER = (3, 4)
+
 
 class _Device(Struct):
     name: str
@@ -101,13 +104,14 @@ class NvmlProbe:
     def _ask(
         self, device: _Device, question: Callable[[Any], Iterator[tuple[str, float]]]
     ) -> None:
-        """Append the answers; a device that cannot answer is not asked again."""
+        """Append the answers; a device that can never answer is not asked again."""
         if question.__name__ in device.silent:
             return
         try:
             found = list(question(device.handle))
-        except self._nvml.NVMLError:
-            device.silent.add(question.__name__)
+        except self._nvml.NVMLError as error:
+            if error.value in _NEVER:
+                device.silent.add(question.__name__)
             return
         now = monotonic_ns()
         for name, value in found:
