@@ -10,6 +10,7 @@ from command_kit import (
     results,
     run_command,
 )
+from djinnload.models import catalog
 
 pytestmark = pytest.mark.models
 SCENARIO = """
@@ -55,8 +56,11 @@ def ran(tmp_path, cache, *more):
     return done, results(tmp_path / "out")
 
 
-def test_every_arm_is_proven_and_right(tmp_path, cache):
-    done, run = ran(tmp_path, cache)
+def test_every_arm_of_the_smoke_scenario_is_proven_and_right(tmp_path, cache):
+    short = ("--repeats", 1, "--duration", "800ms", "--set", "scenario.warmup=0s")
+    words = ("run", "exp2_1_llm_decode_smoke", *short, "--out", "out", "--quiet")
+    done = run_command(*words, *ACCEPT_NOISE, cwd=tmp_path, cache=cache)
+    run = results(tmp_path / "out")
     assert (done.returncode, codes(run)) == (0, set()), done.stdout + done.stderr
     sent = {}
     for arm in ARMS:
@@ -66,13 +70,18 @@ def test_every_arm_is_proven_and_right(tmp_path, cache):
         echoes = [e["value"]["behaviours"] for e in told["proof"]["echoes"]]
         assert echoes == [asked] * len(echoes)
         assert bool(echoes) == bool(asked) == (arm != "native_pytorch")
-        chat = told["populations"]["chat"]
+        chat = told["populations"]["decode"]
         assert chat["verified"]["checked"] > 0
         assert chat["verified"]["wrong"] == 0
         sent[arm] = chat["bytes"]["request"]["sent"] / chat["n"]
     assert sent["native_pytorch"] == 0
-    assert sent["semantic_blind"] > 100 * sent["partially_aware"] / 4
-    assert sent["partially_aware"] > 5 * sent["full"]
+    weights, state, tokens = 4 * catalog.parameters("gpt2-small-4l"), 8 * 4 * 320, 8
+    every = tokens * weights + state * sum(range(72, 79))
+    assert sent["semantic_blind"] == pytest.approx(every, rel=1e-3)
+    assert sent["partially_aware"] == pytest.approx(
+        state * sum(range(72, 79)), rel=1e-2
+    )
+    assert sent["full"] < 1000 * tokens
 
 
 @pytest.mark.parametrize(
