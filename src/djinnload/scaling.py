@@ -13,7 +13,16 @@ from djinnload.run_summary import Cell, groups
 from djinnload.scenarios import rates
 from djinnload.stats import PopulationSamples
 
-__all__ = ("Axis", "axis", "efficiency", "knees", "load_of", "of_run")
+__all__ = (
+    "GENERATOR",
+    "TURNED_AWAY",
+    "Axis",
+    "axis",
+    "efficiency",
+    "knees",
+    "load_of",
+    "of_run",
+)
 
 Document = dict[str, Any]
 Groups = Mapping[tuple[str, str], list[Cell]]
@@ -25,7 +34,7 @@ TURNED_AWAY = 0.05
 _ENDS = {".users": "users", ".arrival.rate": "rate"}
 _FACTOR = "scenario.load"
 #: Reasons that lie with the generator or its host, never with the server.
-_GENERATOR = ("LATE", "CPU", "LOOP_STALL", "UNDELIVERED", "DROPPED", "ARRIVALS")
+GENERATOR = ("LATE", "CPU", "LOOP_STALL", "UNDELIVERED", "DROPPED", "ARRIVALS")
 _PARTS = {
     "queue": "the server's queue",
     "compute": "the server's compute",
@@ -247,7 +256,7 @@ def _full_one(cell: Cell) -> bool:
 def _held_up_by(cells: Sequence[Cell], over: Axis) -> str | None:
     """Return what took most of the time at the highest load, as far as data tell."""
     codes = {each.code for cell in cells for each in cell.findings if each.void}
-    if blamed := sorted(codes.intersection(_GENERATOR)):
+    if blamed := sorted(codes.intersection(GENERATOR)):
         return f"the generator or its host: {', '.join(blamed)}"
     repeats = [each for cell in cells for each in _samples(cell, over)]
     split = summarize.time_split(repeats)

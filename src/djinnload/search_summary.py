@@ -16,6 +16,7 @@ from djinnload.knee import knee
 from djinnload.objective import Decision, Verdict
 from djinnload.reading import read_json, write_json
 from djinnload.run_summary import Cell
+from djinnload.scaling import GENERATOR, TURNED_AWAY
 from djinnload.scenarios import search_range
 from djinnload.scenarios.schema import Search as Asked
 from djinnload.search import End, Look, Probe, Range, Search
@@ -29,8 +30,6 @@ Document = dict[str, Any]
 
 FILE = "search.json"
 SCHEMA = 1
-#: Reasons that lie with the generator or its host, never with the server.
-_GENERATOR = ("LATE", "CPU", "LOOP_STALL", "UNDELIVERED", "DROPPED", "ARRIVALS")
 #: Reasons that say that the server did not keep up.
 _GROWING = ("NOT_STEADY", "LITTLE")
 #: No other cell would be any better.
@@ -38,8 +37,6 @@ _FATAL = ("WRONG",)
 _NO_ANSWERS = "NO_ANSWERS"
 _STATUS = {0: "pass", 1: "fail"}
 _INTERRUPTED, _BROKEN = 130, 3
-#: More turns not ok than this, and the server turned work away.
-TURNED_AWAY = 0.05
 _CUT_SHORT = "it ended before it was decided; run it again"
 
 
@@ -269,7 +266,7 @@ def _said(cell: Cell, *, first: bool) -> dict[str, str]:
 
 
 def _blame(finding: Finding, *, first: bool) -> str:
-    if finding.code in _GENERATOR:
+    if finding.code in GENERATOR:
         return "generator"
     if finding.code in _FATAL or (first and finding.code == _NO_ANSWERS):
         return "fatal"

@@ -10,7 +10,8 @@ from rich.console import Console
 import health_kit as kit
 from djinnload import documents, scaling
 from djinnload.findings import Finding
-from djinnload.report import sweep_figures, sweep_text
+from djinnload.report import sweep_figures, sweep_text, text
+from djinnload.report.amounts import few
 from djinnload.run_summary import Cell, run_summary
 from djinnload.scenarios.load import loads
 from djinnload.summarize import throughput
@@ -160,15 +161,15 @@ def shown(found):
 
 def test_the_terminal_has_a_line_a_point_and_says_where_it_bends():
     every = [*cells(), Cell({"id": "rate=1-s/default/r00"}, "skipped")]
-    text = shown(summary(every))
-    lines = [line.split() for line in text.splitlines() if line.startswith("rate=")]
+    said = shown(summary(every))
+    lines = [line.split() for line in said.splitlines() if line.startswith("rate=")]
     # Each of the two populations; the point that was skipped stands last.
     assert [line[0] for line in lines] == 2 * [
         *(f"rate={rate}-s" for rate in RATES), "rate=1-s"
     ]  # fmt: skip
-    assert lines[5][1:] == ["n/a"] * 8
-    assert "knee at rate = 200" in text
-    assert "bad" not in text
+    assert lines[5][1:] == ["default", *["n/a"] * 7]
+    assert "knee at rate = 200" in said
+    assert "bad" not in said
 
 
 def test_figures_have_the_line_in_proportion_and_every_load():
@@ -188,3 +189,32 @@ def test_without_a_sweep_over_load_there_is_nothing_to_draw():
     assert list(sweep_figures.drawn(found, void=False)) == []
     assert (found["knee"], found["efficiency"]) == (None, [])
     assert "slots=2" in shown(found)
+
+
+def test_the_terminal_lists_objectives_that_are_not_met_with_their_point():
+    found = summary(cells(repeats=1))
+    out = io.StringIO()
+    text.render(found, console=Console(file=out, width=100, color_system=None))
+    assert "objective" not in out.getvalue()
+    decided = {"text": "p95(latency) <= 9ms", "value": 5e6, "n": 7}
+    points = found["arms"]["default"]
+    points["rate=25-s"]["chat"]["objectives"] = [decided | {"met": True}]
+    text.render(found, console=Console(file=out, width=100, color_system=None))
+    assert "every objective is met at every point" in out.getvalue()
+    points["rate=400-s"]["chat"]["objectives"] = [decided | {"met": False}]
+    text.render(found, console=Console(file=out, width=100, color_system=None))
+    (line,) = [each for each in out.getvalue().splitlines() if "missed" in each]
+    assert line.split() == [
+        "chat", "default,", "rate=400-s", "p95(latency)", "<=", "9ms", "missed",
+        "5.00", "ms,", "n", "=", "7",
+    ]  # fmt: skip
+
+
+def test_many_reasons_of_one_code_are_counted():
+    reasons = [{"code": "LATE", "message": str(n)} for n in range(9)]
+    reasons.append({"code": "CPU", "message": "x"})
+    shown = few(reasons)
+    assert [each["message"] for each in shown[:3]] == ["0", "1", "2"]
+    assert "6 more" in shown[3]["message"]
+    assert shown[4]["code"] == "CPU"
+    assert few(None) == []

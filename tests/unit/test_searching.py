@@ -124,3 +124,10 @@ def test_a_search_that_was_killed_is_told_as_far_as_it_got(tmp_path):
     assert (found["passing"], found["failing"]) == (2, None)
     assert (found["end"], found["exit_code"]) == ("undecided", 4)
     assert "ended before it was decided" in found["reason"]
+
+
+def test_a_search_takes_no_sweep():
+    sweep = '[[sweep]]\nname = "x"\npath = "scenario.load"\nvalues = [1, 2]\n'
+    with pytest.raises(ScenarioError, match="leave sweeps out") as caught:
+        course(SCENARIO + sweep)
+    assert caught.value.path == "$.sweep"

@@ -11,11 +11,11 @@ from djinnload.report.amounts import number, percentile
 
 __all__ = ("objectives", "points", "render")
 
-_COLUMNS = ("due/s", "ok/s", "units/s", "good/s", "p50", "p90", "p99")
+_COLUMNS = ("due/s", "ok/s", "good/s", "p50", "p90", "p99")
 _CAPTION = (
-    "latency from due to done, of ok turns, in ms · units: of ok requests, such as "
-    "tokens · good: ok and within the deadline · eff: units/s ÷ (load × those of the "
-    "least load), with its 95 % interval"
+    "latency from due to done, of ok turns, in ms · good: ok and within the deadline · "
+    "eff: units/s (such as tokens) ÷ (load × those of the least load), with its 95 % "
+    "interval"
 )
 
 
@@ -31,21 +31,10 @@ def points(summary: Mapping[str, Any]) -> list[str]:
 def render(summary: Mapping[str, Any], console: Console) -> None:
     """Print every population and arm over the points, and what the sweep shows."""
     arms: Mapping[str, Any] = summary.get("arms") or {}
-    known = {
-        (each["arm"], each["population"], each["point"]): each
-        for each in summary.get("efficiency") or ()
-    }
-    for arm, found in arms.items():
-        names = dict.fromkeys(name for point in found.values() for name in point)
-        for name in names:
-            console.print()
-            rows = {p: (found.get(p) or {}).get(name) for p in points(summary)}
-            bad = any(row and _bad(row) for row in rows.values())
-            table = _table(f"{summary.get('scenario')}: {name}, arm {arm}", bad=bad)
-            for point, row in rows.items():
-                scaled = known.get((arm, name, point))
-                table.add_row(escape(point), *_row(row, scaled, bad=bad))
-            console.print(table)
+    every = [point for found in arms.values() for point in found.values()]
+    for name in dict.fromkeys(name for point in every for name in point):
+        console.print()
+        console.print(_table(summary, name))
     console.print(_CAPTION, style="dim")
     for each in summary.get("knee") or ():
         console.print(_shape(each), markup=False)
@@ -69,7 +58,30 @@ def _placed(summary: Mapping[str, Any]) -> Iterator[str]:
         yield each["point"]
 
 
-def _table(title: str, *, bad: bool) -> Table:
+def _table(summary: Mapping[str, Any], name: str) -> Table:
+    """Return the table of a population: the arms of a point next to each other."""
+    known = {
+        (each["arm"], each["point"]): each
+        for each in summary.get("efficiency") or ()
+        if each["population"] == name
+    }
+    rows = {
+        (point, arm): (found.get(point) or {}).get(name)
+        for point in points(summary)
+        for arm, found in summary["arms"].items()
+    }
+    bad = any(row and _bad(row) for row in rows.values())
+    table = _empty(f"{summary.get('scenario')}: {name}", bad=bad)
+    last = ""
+    for (point, arm), row in rows.items():
+        shown = escape(point) if point != last else ""
+        cells = _row(row, known.get((arm, point)), bad=bad)
+        table.add_row(shown, escape(arm), *cells)
+        last = point
+    return table
+
+
+def _empty(title: str, *, bad: bool) -> Table:
     table = Table(
         title=escape(title),
         title_justify="left",
@@ -78,7 +90,8 @@ def _table(title: str, *, bad: bool) -> Table:
         pad_edge=False,
         header_style="bold",
     )
-    table.add_column("point", no_wrap=True)
+    for name in ("point", "arm"):
+        table.add_column(name, no_wrap=True)
     for name in (*_COLUMNS, *["bad"] * bad, "eff"):
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -92,7 +105,6 @@ def _row(
     return [
         number(found["offered_per_s"]),
         number(found["achieved_per_s"]),
-        number(found["units_per_s"]),
         number(found["goodput_per_s"]),
         *(_short(percentile(found["latency_ms"], q)) for q in ("p50", "p90", "p99")),
         *[number(_bad(found))] * bad,
