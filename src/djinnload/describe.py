@@ -36,7 +36,7 @@ class Expected(Struct, frozen=True):
         sessions: Mean number due in measure; None if it depends on the server.
         requests: Of one session that is answered at once; None if it cannot be told.
         nbytes: Of the tensors that one such session sends, with weights if the arm
-            sends them, without state that goes to and fro; None if it cannot be told.
+            sends them, without state that comes and goes; None if it cannot be told.
     """
 
     name: str

@@ -79,7 +79,7 @@ def test_arms_are_resolved_into_populations_and_shown():
     ("table", "at", "reason"),
     [
         ('{ preset = "semantic_blnd" }', "preset", "did you mean 'semantic_blind'?"),
-        ('{ wieghts = "resident" }', "wieghts", "did you mean 'weights'?"),
+        ('{ weighs = "resident" }', "weighs", "did you mean 'weights'?"),
         ('{ state = "ship" }', "state", "there is: session, shipped, recomputed"),
         ('{ memory = "torch" }', "memory", "an arena of its own"),
         ('{ preset = "full_without_vmu" }', "preset", "an arena of its own"),
@@ -205,6 +205,17 @@ def test_shipped_scenarios_name_what_the_reference_server_executes():
         for arm in djinnload.load(path).arms:
             for name, word in resolved(arm.behaviours).items():
                 assert word in EXECUTES[name]
+
+
+def test_djinn_itself_is_not_sent_what_it_would_ignore():
+    shipping = Shipping(())
+    shipping.refuse(call())
+    shipping.extended = False
+    for words in ({"state": "recomputed"}, {"result": "all", "phases": "apart"}, {}):
+        shipping.refuse(call(behaviours=words))
+    for words in (SHIPPED, {"plan": "cached"}, PRESETS["semantic_blind"]):
+        with pytest.raises(LocalProtocolError, match="Djinn itself cannot execute"):
+            shipping.refuse(call(behaviours=words))
 
 
 def part(index, count=3, name="c", **more):

@@ -35,6 +35,8 @@ from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
 
 __all__ = ("Djinn", "DjinnOptions")
 
+#: What answers where no version of ours is said.
+DJINN = "Djinn"
 _SECOND = 1_000_000_000
 #: Between two attempts to reach a server that is not up yet.
 _RETRY_S = 0.05
@@ -97,9 +99,10 @@ class Djinn:
             fields = await self._introduce(model, names[model.name], plan, spent)
             said = {**said, **fields}
         await asyncio.to_thread(self._shipping.prepare)
-        kind = said.pop("server", None)
+        kind = _kind(said.pop("server", None))
+        self._shipping.extended = kind != DJINN
         return Proof(
-            kind=_kind(kind),
+            kind=kind,
             evidence={name: Evidence("echoed", value) for name, value in said.items()},
             registration=spent,
         )
@@ -114,6 +117,7 @@ class Djinn:
 
     def _behaving(self, call: Call, on_reply: OnReply) -> "Exchange | Parts":
         """Return the exchange of a call as its arm is to have it, not started yet."""
+        self._shipping.refuse(call)
         done = partial(self._replied, partial(self._shipping.received, call, on_reply))
         if groups := self._shipping.groups(call):
             frames = self._templates.parts(call, groups, uuid4().hex)
@@ -286,7 +290,7 @@ def one_line(text: str) -> str:
 
 def _kind(server: object) -> str:
     # Djinn itself has no djinnload object and no version on the wire.
-    return one_line(server) if isinstance(server, str) and server else "Djinn"
+    return one_line(server) if isinstance(server, str) and server else DJINN
 
 
 def _ours(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,9 +58,13 @@ class Shipping:
 
     Args:
         models: That may be asked for.
+
+    Attributes:
+        extended: Whether the server has djinnload's extensions, as it said.
     """
 
     def __init__(self, models: Iterable[Model]) -> None:
+        self.extended = True
         self._models = {model.name: model for model in models}
         self._weights: dict[str, tuple[str, tuple[Tensor, ...]]] = {}
         self._state: dict[str, dict[str, tuple[Tensor, ...]]] = {}
@@ -72,6 +76,18 @@ class Shipping:
         for name, model in self._models.items():
             if weights.cached(model):
                 self._load(name)
+
+    def refuse(self, call: Call) -> None:
+        """Raise LocalProtocolError if the server cannot do what the arm is to do."""
+        if self.extended:
+            return
+        for name, word in call.behaviours.items():
+            if word not in EXECUTES_PLAIN.get(name, ()):
+                raise LocalProtocolError(
+                    f"Djinn itself cannot execute {name} = {word!r}, which an arm asks "
+                    "for: leave the arm out with --arm; target.options = { extensions "
+                    "= false } has check refuse it"
+                )
 
     def weights(self, call: Call) -> tuple[Tensor, ...]:
         """Return the weights to send with *call*; see `groups`.
