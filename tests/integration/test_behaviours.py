@@ -285,3 +285,53 @@ def test_check_tells_what_an_arm_sends(tmp_path, monkeypatch, made):
     assert sent["full"] == 8 * tokens
     assert sent["blind"] == 8 * tokens + 3 * all_weights
     assert sent["anew"] == 8 * (8 + 9 + 10)
+
+
+def zeros(name, *shape, dtype="float32"):
+    return Tensor.of(name, np.zeros(shape, dtype))
+
+
+def a_state(length=3, heads=2, layers=2, size=32):
+    return [
+        zeros(f"state/{i}.{kind}", 1, heads, length, size)
+        for i in range(layers)
+        for kind in ("key", "value")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("brought", "error"),
+    [
+        ([zeros("weight/nothing", 2)], "do not fit"),
+        ([zeros("weight/lm_head.weight", 2, 2)], "do not fit"),
+        ([zeros("weight/lm_head.weight", 2, dtype="int64")], "not floating point"),
+        ([zeros("weight/lm_head.weight", 2, dtype="float16")], "is not float32"),
+        (a_state()[:1], "1 tensors"),
+        (a_state()[:3], "3 tensors"),
+        (a_state(layers=3), "6 tensors"),
+        (a_state()[:2] + a_state(4)[2:], "all of one batch and length"),
+        ([*a_state()[:3], zeros("state/1.value", 3)], "is no state"),
+        ([*a_state(), zeros("state/01.key", 1, 1, 1, 1)], "is no state"),
+        ([*a_state(), zeros("state/0.key/x", 1, 1, 1, 1)], "is no state"),
+        (a_state(0), "is no state"),
+        (a_state(size=7), "Error"),
+        (a_state(5000), "exceed"),
+    ],
+)
+def test_what_does_not_fit_is_an_error_and_hurts_nobody(tiny, brought, error):
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, tiny, register="id")
+            call = a_call(tiny.name, ids(1, 2, 3))
+            inputs = {**call.request.inputs, **{t.name: t for t in brought}}
+            asked = {"state": "shipped"} if brought[0].name[0] == "s" else {}
+            bad = replace(call.request, inputs=inputs, state="kv")
+            wrong = replace(call, request=bad, behaviours=asked or {"plan": "cached"})
+            reply = await submitted(target, wrong)
+            assert (reply.outcome, error in reply.error) == (Outcome.ERROR, True), reply
+            for words in ({}, {"weights": "per_call"}):
+                right = await submitted(target, replace(call, behaviours=words))
+                difference = right.outputs["logits"].numpy() - recomputed(tiny, 1, 2, 3)
+                assert np.abs(difference).max() < 1e-4
+
+    run(main)

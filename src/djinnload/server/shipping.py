@@ -78,6 +78,7 @@ class Modules:
             # The tensors become the module's, where they are: nothing is copied.
             build.fill(scratch.module, model.architecture, model.config, given)
         except ValueError as error:
+            scratch.module.load_state_dict(scratch.hollow, strict=True, assign=True)
             raise RequestError(str(error)) from error
         module = scratch.module.to(self._device)
         sha256 = loaded.weights_sha256
