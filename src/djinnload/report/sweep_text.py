@@ -123,7 +123,11 @@ def _short(shown: str) -> str:
 def _efficiency(scaled: Mapping[str, Any]) -> str:
     if scaled["value"] is None:
         return "–"
-    ends = ", ".join(f"{end:.2g}" for end in scaled["ci95"] or ())
+    # Two decimals: a line of 80 letters has no more room.
+    ends = ", ".join(
+        f"{end:.2f}" if end < 10 else f"{end:.0f}"  # noqa: PLR2004 - 10.0
+        for end in scaled["ci95"] or ()
+    )
     return f"{scaled['value']:.2f}{f' [{ends}]' * bool(ends)}"
 
 
