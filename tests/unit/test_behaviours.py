@@ -9,10 +9,15 @@ from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, ScenarioError
 from djinnload.health_run import unproven
 from djinnload.plan import Workshop, plan
-from djinnload.scenarios.behaviours import NAMES, PRESETS, differing, resolved
+from djinnload.scenarios.behaviours import (
+    NAMES,
+    PRESETS,
+    Behaviours,
+    differing,
+    resolved,
+)
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import loads
-from djinnload.scenarios.schema import Behaviours
 from djinnload.server.inputs import RequestError
 from djinnload.server.parts import STALE_NS, Parts
 from djinnload.spi import Call, Model, Outcome, Reply, Request, Tensor

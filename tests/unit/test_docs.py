@@ -12,7 +12,7 @@ import pytest
 import djinnload
 from djinnload import health, health_generator, health_load, health_run, sample, units
 from djinnload.describe import describe
-from djinnload.scenarios import schema
+from djinnload.scenarios import behaviours, schema
 from djinnload.server import settings
 from djinnload.spi import CallbackTarget
 
@@ -275,6 +275,7 @@ def structs():
         schema.Sweep,
         schema.NamedPoint,
         schema.Arm,
+        behaviours.Behaviours,
         schema.Comparison,
         schema.Verify,
         schema.Probes,

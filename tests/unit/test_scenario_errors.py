@@ -47,7 +47,7 @@ WRONG = [
     ({"calibrate.user": 5}, "$.calibrate.user", "did you mean 'users'?"),
     ({"target.adress": "a:1"}, "$.target.adress", "did you mean 'address'?"),
     ({"target.network": {}}, "$.target.network", "unknown key"),
-    ({"target.launch": {}}, "$.target.launch", "unknown key"),
+    ({"target.launch": {}}, "$.target.launch.command", "is missing"),
     ({"target.server.polcy": "qos"}, "$.target.server.polcy", "did you mean 'policy'?"),
     (
         {"target.server.shares": {"realtme": 1}},
@@ -65,7 +65,8 @@ WRONG = [
         "did you mean 'mean'?",
     ),
     ({"arm.fcfs.juged": False}, f"{FCFS}.juged", "did you mean 'judged'?"),
-    ({"arm.fcfs.behaviours": {}}, f"{FCFS}.behaviours", "unknown key"),
+    ({"arm.fcfs.behaviour": {}}, f"{FCFS}.behaviour", "mean 'behaviours'?"),
+    ({"arm.fcfs.target": {"us": "x"}}, f"{FCFS}.target.us", "mean 'use'?"),
     ({"comparison.metric": []}, "$.comparison.metric", "did you mean 'metrics'?"),
     ({"verify.shares": "1%"}, "$.verify.shares", "did you mean 'share'?"),
     # Quantities.

@@ -5,11 +5,22 @@ Each is a word that the target executes and its server echoes; see docs/server.m
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from djinnload.scenarios.schema import Arm, Behaviours
+from msgspec import Struct
 
-__all__ = ("NAMES", "PRESETS", "differing", "of_arm", "problems", "resolved")
+if TYPE_CHECKING:
+    from djinnload.scenarios.schema import Arm
+
+__all__ = (
+    "NAMES",
+    "PRESETS",
+    "Behaviours",
+    "differing",
+    "of_arm",
+    "problems",
+    "resolved",
+)
 
 NAMES: Final = ("weights", "state", "result", "plan", "phases", "memory")
 
@@ -40,6 +51,40 @@ PRESETS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 
 
+class Behaviours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[[arm]] behaviours``: how its requests are executed; None: not said.
+
+    Attributes:
+        preset: A name of `PRESETS`; the keys beside it change single ones.
+        weights: On the server, or sent with every call.
+        state: Of a session: on the server, sent there and back, or made anew.
+        result: What the client needs next, or every tensor.
+        plan: Made once, or at each call.
+        phases: Prefill and decode queued apart, or not told apart.
+        memory: Allocator of the server.
+    """
+
+    preset: (
+        Literal[
+            "semantic_blind",
+            "partially_aware",
+            "full",
+            "full_without_skeletonization",
+            "full_without_stateful_caching",
+            "full_without_phase_detection",
+            "full_without_plan_cache",
+            "full_without_vmu",
+        ]
+        | None
+    ) = None
+    weights: Literal["resident", "per_call"] | None = None
+    state: Literal["session", "shipped", "recomputed"] | None = None
+    result: Literal["needed", "all"] | None = None
+    plan: Literal["cached", "per_call"] | None = None
+    phases: Literal["apart", "merged"] | None = None
+    memory: Literal["arena", "torch", "cudamalloc"] | None = None
+
+
 def resolved(asked: Behaviours | None) -> dict[str, str]:
     """Return the behaviours by name: the preset's, and what is said beside it."""
     if asked is None:
@@ -50,7 +95,7 @@ def resolved(asked: Behaviours | None) -> dict[str, str]:
     return {name: found[name] for name in NAMES if name in found}
 
 
-def of_arm(arms: Iterable[Arm], name: str) -> dict[str, str]:
+def of_arm(arms: "Iterable[Arm]", name: str) -> dict[str, str]:
     """Return the behaviours of the arm called *name*; none if there is no such arm."""
     found = (arm.behaviours for arm in arms if arm.name == name)
     return resolved(next(found, None))

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct, field
 from msgspec.structs import fields, force_setattr
 
+from djinnload.scenarios.behaviours import Behaviours
 from djinnload.units import SECOND, Duration, Hz, Share
 
 __all__ = (
     "NAME_PATTERN",
     "Arm",
-    "Behaviours",
     "Calibrate",
     "Comparison",
     "Constant",
@@ -268,41 +268,6 @@ class Population(Config, frozen=True, kw_only=True):
     retry: Duration = Duration(SECOND // 10)
     workload: dict[str, Any]
     objectives: tuple[str, ...] = ()
-
-
-class Behaviours(Config, frozen=True, kw_only=True):
-    """``[[arm]] behaviours``: how its requests are executed; None: not said.
-
-    Attributes:
-        preset: What `djinnload.scenarios.behaviours` has under that name; the keys
-            beside it change single ones.
-        weights: On the server, or sent with every call.
-        state: Of a session: on the server, sent there and back, or made anew.
-        result: What the client needs next, or every tensor.
-        plan: Made once, or at each call.
-        phases: Prefill and decode queued apart, or not told apart.
-        memory: Allocator of the server.
-    """
-
-    preset: (
-        Literal[
-            "semantic_blind",
-            "partially_aware",
-            "full",
-            "full_without_skeletonization",
-            "full_without_stateful_caching",
-            "full_without_phase_detection",
-            "full_without_plan_cache",
-            "full_without_vmu",
-        ]
-        | None
-    ) = None
-    weights: Literal["resident", "per_call"] | None = None
-    state: Literal["session", "shipped", "recomputed"] | None = None
-    result: Literal["needed", "all"] | None = None
-    plan: Literal["cached", "per_call"] | None = None
-    phases: Literal["apart", "merged"] | None = None
-    memory: Literal["arena", "torch", "cudamalloc"] | None = None
 
 
 class Arm(Config, frozen=True, kw_only=True):
