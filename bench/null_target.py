@@ -14,7 +14,7 @@ import kit
 import peers
 import pyarrow.compute as pc
 
-from djinnload.reading import read_probes, read_samples
+from djinnload.reading.files import read_probes, read_samples
 
 LOOPS = {
     "closed, 64 users": ["--connections", 64],

@@ -16,7 +16,7 @@ import numpy as np
 import peers
 from scipy.stats import kstest
 
-from djinnload.reading import read_samples
+from djinnload.reading.files import read_samples
 
 CONNECTIONS = 64
 OURS, PRECISE, C, SLEEP = "djinnload", "djinnload precise", "C timerfd", "anyio.sleep"

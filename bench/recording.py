@@ -20,8 +20,8 @@ import numpy as np
 import peers
 import pyarrow as pa
 
-from djinnload.reading import read_samples
-from djinnload.recorder import Recorder
+from djinnload.reading.files import read_samples
+from djinnload.recording.recorder import Recorder
 from djinnload.sample import Header, Labels, schema
 
 RATE = 10_000

@@ -16,7 +16,7 @@ import kit
 import null_server
 import peers
 
-from djinnload.reading import read_samples
+from djinnload.reading.files import read_samples
 
 MB = 10**6
 _WARM = 3

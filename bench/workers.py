@@ -15,7 +15,7 @@ from pathlib import Path
 import kit
 import pyarrow.compute as pc
 
-from djinnload.reading import read_json, read_probes, read_samples
+from djinnload.reading.files import read_json, read_probes, read_samples
 
 SCENARIO = """
 verify = {{ share = 0, at_least = 0 }}

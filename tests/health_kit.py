@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from djinnload.health import CellEvidence
-from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.health.cell import CellEvidence
+from djinnload.stats.populations import PopulationSamples, Requests, Turns
 from djinnload.units import MS, SECOND, US
 
 SEEDS = range(40)

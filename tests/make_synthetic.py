@@ -13,9 +13,9 @@ from random import Random
 from typing import NamedTuple
 
 from djinnload.models.replay import CheckRow
-from djinnload.recorder import Probes, Recorder, write_checks, write_json
+from djinnload.recording.recorder import Probes, Recorder, write_checks, write_json
 from djinnload.sample import Header, Labels
-from djinnload.summary import fold_run
+from djinnload.summary.fold import fold_run
 
 MS, SECOND = 1_000_000, 1_000_000_000
 BEGIN = 1_000 * SECOND

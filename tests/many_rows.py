@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from djinnload.reading import write_json
+from djinnload.reading.files import write_json
+from djinnload.recording.streams import BATCH, StreamFiles
 from djinnload.sample import OUTCOMES, PHASES, schema
-from djinnload.streams import BATCH, StreamFiles
 
 MS, SECOND = 10**6, 10**9
 BEGIN, RATE = 123_456 * SECOND, 10_000

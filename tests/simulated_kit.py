@@ -1,8 +1,8 @@
 """Simulated runs folded as real ones are: engine → recorder → files → populations."""
 
-from djinnload import stats
-from djinnload.recorder import Recorder, read_samples
+from djinnload.recording.recorder import Recorder, read_samples
 from djinnload.sample import Header, Labels
+from djinnload.stats import populations as stats
 from djinnload.testing import ScriptedTarget, population, simulate
 
 MS = 1_000_000

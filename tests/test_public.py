@@ -95,7 +95,9 @@ def test_the_installed_command_helps():
     ran = subprocess.run(
         [command, "--help"], capture_output=True, text=True, check=True, timeout=60
     )
-    verbs = re.findall(r"^  ([\w-]+) ", ran.stdout.partition("Commands:")[2], re.MULTILINE)
+    verbs = re.findall(
+        r"^  ([\w-]+) ", ran.stdout.partition("Commands:")[2], re.MULTILINE
+    )
     assert verbs == sorted(cli.command.commands)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from djinnload import calibrate
 from djinnload.calibrate import Capacity
-from djinnload.jobs import Planner
-from djinnload.recorder import read_samples, write_json
+from djinnload.recording.recorder import read_samples, write_json
 from djinnload.scenarios.load import Scenario
+from djinnload.workers.jobs import Planner
 
 __all__ = ("early_ns", "measure")
 

@@ -19,10 +19,10 @@ from msgspec import Struct
 from djinnload import engine as engines
 from djinnload.clock import RealClock
 from djinnload.errors import DjinnloadError, HostError
-from djinnload.live import Live
 from djinnload.plan import CellPlan
 from djinnload.probes.host import HostProbe
-from djinnload.recorder import Probes, Recorder, write_json
+from djinnload.recording.live import Live
+from djinnload.recording.recorder import Probes, Recorder, write_json
 from djinnload.sample import Header
 from djinnload.session import Keeper
 from djinnload.shard import Fault, Part, Shard, announce, conclude

@@ -8,8 +8,8 @@ import numpy as np
 from msgspec import structs
 
 from djinnload import objective
-from djinnload.health import CellEvidence
-from djinnload.stats import Array
+from djinnload.health.cell import CellEvidence
+from djinnload.stats.populations import Array
 
 __all__ = ("decisions", "listed", "utilisation")
 

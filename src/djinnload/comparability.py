@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from djinnload.run_summary import Cell
+from djinnload.summary.run import Cell
 
 __all__ = ("KEYS", "Differs", "differences")
 

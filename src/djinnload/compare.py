@@ -17,7 +17,7 @@ from scipy import special
 
 from djinnload import deciding
 from djinnload.objective import Measure, parse_measure
-from djinnload.stats import Array, PopulationSamples
+from djinnload.stats.populations import Array, PopulationSamples
 
 __all__ = ("Difference", "compare", "holm")
 

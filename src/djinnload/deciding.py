@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from djinnload import stats
 from djinnload.objective import Decision, Measure, Objective
-from djinnload.stats import Array, PopulationSamples
+from djinnload.stats import populations as stats
+from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.units import SECOND
 
 __all__ = ("block_values", "decide", "point", "series")

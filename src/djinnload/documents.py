@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from djinnload import manifest, server_settings
-from djinnload.boots import Boot
+from djinnload import manifest
+from djinnload.boots import settings as server_settings
+from djinnload.boots.servers import Boot
 from djinnload.plan import CellPlan
 from djinnload.scenarios import behaviours
 from djinnload.scenarios.cells import Cell

@@ -16,7 +16,7 @@ from djinnload.errors import DjinnloadError, nearest
 from djinnload.findings import Finding, accept
 
 if TYPE_CHECKING:
-    from djinnload.stats import Array, PopulationSamples
+    from djinnload.stats.populations import Array, PopulationSamples
 
 __all__ = (
     "FAILED",

@@ -12,13 +12,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from djinnload import run_summary, units
+from djinnload import units
 from djinnload.comparability import KEYS, Differs, differences
 from djinnload.compare import OK, VOID, WITHIN, holm
 from djinnload.errors import ScenarioError, UnknownName
 from djinnload.objective import Measure, parse_measure
-from djinnload.run_summary import Cell, Document
-from djinnload.summarize import finite
+from djinnload.summary import run as run_summary
+from djinnload.summary.numbers import finite
+from djinnload.summary.run import Cell, Document
 from djinnload.units import Share
 
 __all__ = (

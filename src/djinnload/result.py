@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
-from djinnload.recorder import Live, read_samples
+from djinnload.recording.recorder import Live, read_samples
 from djinnload.scenarios.cells import Cell
 
 if TYPE_CHECKING:

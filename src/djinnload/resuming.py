@@ -13,7 +13,7 @@ from msgspec import Struct
 from djinnload import calibrate, documents, manifest
 from djinnload.calibrate import Capacity
 from djinnload.errors import DjinnloadError, HostError, ScenarioError
-from djinnload.reading import read_json
+from djinnload.reading.files import read_json
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario, load, loads
 

@@ -16,30 +16,30 @@ from msgspec import Struct
 
 from djinnload import (
     affinity,
-    boots,
     calibrate,
     calibrating,
     documents,
     manifest,
-    progress,
     resuming,
     verify,
 )
-from djinnload.boots import Boot
+from djinnload.boots import servers as boots
+from djinnload.boots.servers import Boot
 from djinnload.calibrate import Capacity
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
-from djinnload.crew import Crew, crewed
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
-from djinnload.jobs import Given, Job, Planner
 from djinnload.probes.devices import watched
-from djinnload.recorder import write_checks, write_json
+from djinnload.recording.recorder import write_checks, write_json
 from djinnload.result import Course, Progress, Result
 from djinnload.resuming import FINISHED, Past
 from djinnload.scenarios.load import Scenario, load
 from djinnload.spi import Target
-from djinnload.summary import fold_cell, fold_run
+from djinnload.summary.fold import fold_cell, fold_run
+from djinnload.workers import progress
+from djinnload.workers.crew import Crew, crewed
+from djinnload.workers.jobs import Given, Job, Planner
 
 __all__ = ("Progress", "Result", "run", "run_sync")
 
@@ -66,7 +66,7 @@ async def run(
         scenario: One that is loaded, a path, or the name of one that ships.
         out: Folder for results directories; default ``results``. A fresh one is made
             below it, ``<scenario>/<UTC>-<4 hex>``.
-        target: ``host:port``, or a target object; default: see `djinnload.boots`.
+        target: ``host:port``, or a target object; default: see `boots.servers`.
         arms: Of the scenario; default all.
         seed: Instead of the scenario's.
         on_progress: Called about twice a second, in this loop; must be fast.

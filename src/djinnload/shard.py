@@ -17,7 +17,7 @@ from djinnload.clock import monotonic_ns
 from djinnload.engine import Tally
 from djinnload.errors import DjinnloadError, HostError
 from djinnload.plan import CellPlan
-from djinnload.reading import write_json
+from djinnload.reading.files import write_json
 
 __all__ = ("Fault", "Part", "Shard", "announce", "conclude")
 
@@ -64,7 +64,7 @@ class Shard(Struct, frozen=True):
 
     Attributes:
         sessions: By population.
-        echoes: See `djinnload.recorder.Recorder.echoes`.
+        echoes: See `djinnload.recording.recorder.Recorder.echoes`.
         alive: Whether the server answered to the last, as far as can be told.
         fault: What broke it off.
     """

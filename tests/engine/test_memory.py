@@ -7,7 +7,7 @@ import pytest
 
 from djinnload import engine, testing
 from djinnload.clock import SimulatedClock
-from djinnload.recorder import Recorder
+from djinnload.recording.recorder import Recorder
 from djinnload.sample import Header, Labels
 from djinnload.schedule import Closed, Open, Schedule
 from djinnload.spi import Outcome, Reply, Request

@@ -7,8 +7,9 @@ end. A loop that waits for each reply before it sends the next sees one long req
 import numpy as np
 import pytest
 
-from djinnload import stats, testing
+from djinnload import testing
 from djinnload.schedule import starts
+from djinnload.stats import populations as stats
 from simulated_kit import MS, S, measured  # tests/, by conftest.py
 
 SECONDS, SERVICE = 60, 5 * MS

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from djinnload.reading import read_samples
+from djinnload.reading.files import read_samples
 
 MODULE = """
 import time

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from djinnload.cli import invoke
-from djinnload.recorder import read_json, write_json
+from djinnload.recording.recorder import read_json, write_json
 
 
 @pytest.fixture(scope="module")

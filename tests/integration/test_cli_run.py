@@ -19,9 +19,9 @@ from command_kit import (  # tests/, by conftest.py
     started,
     until,
 )
-from djinnload import hlog
 from djinnload.clock import monotonic_ns
-from djinnload.recorder import read_samples
+from djinnload.reading import hlog
+from djinnload.recording.recorder import read_samples
 from djinnload.units import MS, SECOND
 
 #: 3 significant digits: a bucket is at most 1/1000 of its values wide.

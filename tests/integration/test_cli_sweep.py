@@ -15,7 +15,7 @@ from command_kit import (  # tests/, by conftest.py
     started,
     until,
 )
-from djinnload.reading import read_samples
+from djinnload.reading.files import read_samples
 
 SWEEP = """
 verify = { share = 0, at_least = 2 }

@@ -19,9 +19,10 @@ from command_kit import (  # tests/, by conftest.py
     started,
     until,
 )
-from djinnload import launch, launch_hook
+from djinnload.boots import child as launch
+from djinnload.boots import hook as launch_hook
+from djinnload.boots.hook import Command
 from djinnload.errors import HostError, ScenarioError
-from djinnload.launch_hook import Command
 
 SERVE = '["{python}", "-m", "djinnload", "serve", "--port", "{port}"]'
 HOOKED = (

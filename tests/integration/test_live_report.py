@@ -13,7 +13,7 @@ from command_kit import (  # tests/, by conftest.py
     started,
     until,
 )
-from djinnload.recorder import read_samples
+from djinnload.recording.recorder import read_samples
 
 
 @pytest.fixture

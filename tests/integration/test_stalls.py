@@ -15,9 +15,9 @@ from command_kit import (  # tests/, by conftest.py
     started,
     until,
 )
-from djinnload import stats
 from djinnload.clock import monotonic_ns
-from djinnload.recorder import read_samples
+from djinnload.recording.recorder import read_samples
+from djinnload.stats import populations as stats
 from djinnload.units import MS, SECOND
 
 SCENARIO = """

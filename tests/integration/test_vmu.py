@@ -16,8 +16,8 @@ from command_kit import (  # tests/, by conftest.py
     run_command,
     until,
 )
-from djinnload.launch_hook import free_port
-from djinnload.reading import read_probes
+from djinnload.boots.hook import free_port
+from djinnload.reading.files import read_probes
 
 PROBED = """
 probes = { nvml = "50ms", vmu = "100ms" }

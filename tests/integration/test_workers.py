@@ -18,7 +18,7 @@ from command_kit import (  # tests/, by conftest.py
 from djinnload import affinity
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError, ScenarioError
-from djinnload.recorder import read_probes, read_samples, write_json
+from djinnload.recording.recorder import read_probes, read_samples, write_json
 from djinnload.scenarios.load import loads
 from djinnload.targets.null import Null
 from djinnload.units import SECOND
@@ -282,7 +282,7 @@ def measuring(cwd):
 
 def workers_of(process):
     children = psutil.Process(process.pid).children()
-    return [each for each in children if "djinnload.worker" in each.cmdline()]
+    return [each for each in children if "djinnload.workers.worker" in each.cmdline()]
 
 
 def running(cwd):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from djinnload.packing import Labels, Packed, Steps, gather, pack
+from djinnload.reading.packing import Labels, Packed, Steps, gather, pack
 
 INTEGERS = arrays.arrays(
     np.int64,

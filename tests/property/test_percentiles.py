@@ -7,8 +7,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djinnload import deciding, stats, summarize
+from djinnload import deciding
 from djinnload.objective import parse_measure
+from djinnload.stats import populations as stats
+from djinnload.summary import numbers as summarize
 
 PERCENTS = ("50", "75", "90", "95", "99", "99.5", "99.9")
 values = st.lists(

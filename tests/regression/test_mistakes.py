@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from command_kit import run_command  # tests/, by conftest.py
-from djinnload import objective, stats, summarize, testing
-from djinnload.health_run import unproven
-from djinnload.health_work import unequal
-from djinnload.recorder import read_samples
+from djinnload import objective, testing
+from djinnload.health.run import unproven
+from djinnload.health.work import unequal
+from djinnload.recording.recorder import read_samples
 from djinnload.spi import Outcome, Reply, Request
-from djinnload.summary import fold_cell, fold_run
+from djinnload.stats import populations as stats
+from djinnload.summary import numbers as summarize
+from djinnload.summary.fold import fold_cell, fold_run
 from djinnload.testing import Answer
 from health_kit import cell, codes, dialogues, population
 from simulated_kit import MS, S, measured

@@ -13,14 +13,15 @@ import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 
 from command_kit import run_command  # tests/, by conftest.py
-from djinnload import clock, load, stats, testing
+from djinnload import clock, load, testing
 from djinnload.engine import start
 from djinnload.errors import UnknownName
-from djinnload.health import judge_cell
-from djinnload.health_run import no_contention
+from djinnload.health.cell import judge_cell
+from djinnload.health.run import no_contention
 from djinnload.scenarios.cells import cells
 from djinnload.spi import Request
-from djinnload.summary import fold_run
+from djinnload.stats import populations as stats
+from djinnload.summary.fold import fold_run
 from djinnload.testing import Answer
 from health_kit import cell, codes, population, probes
 from simulated_kit import MS, S, measured

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from djinnload.compare import compare
-from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.stats.populations import PopulationSamples, Requests, Turns
 from djinnload.units import MS
 
 PAIRS, LEVEL, AT_MOST = 400, 0.05, 0.08

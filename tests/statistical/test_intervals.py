@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from djinnload import stats
+from djinnload.stats import populations as stats
 
 ALPHA = 1e-3
 #: The design asks for 90 % of a nominal 95 %.

@@ -14,9 +14,9 @@ import pytest
 from scipy.stats import binom
 
 from djinnload.findings import CODES
-from djinnload.health import judge_cell, judge_run
+from djinnload.health.cell import judge_cell, judge_run
 from djinnload.objective import Judged, decide, parse, run_verdict
-from djinnload.run_summary import Cell, run_summary
+from djinnload.summary.run import Cell, run_summary
 from djinnload.units import MS
 from health_kit import (  # tests/, by conftest.py
     SEEDS,

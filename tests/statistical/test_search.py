@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats as distributions
 
 from djinnload.objective import decide, parse
-from djinnload.search import End, Look, Range, Search
-from djinnload.stats import (
+from djinnload.search.machine import End, Look, Range, Search
+from djinnload.stats.populations import (
     PopulationSamples,
     Requests,
     Turns,

@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from djinnload.health import judge_cell, not_applicable
+from djinnload.health.cell import judge_cell, not_applicable
 from djinnload.units import US
 from health_kit import (  # tests/, by conftest.py
     SEEDS,

@@ -7,7 +7,7 @@ import djinnload
 from djinnload import documents
 from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, ScenarioError
-from djinnload.health_run import unproven
+from djinnload.health.run import unproven
 from djinnload.plan import Workshop, plan
 from djinnload.scenarios.behaviours import (
     NAMES,

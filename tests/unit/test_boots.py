@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from djinnload import boots, spi
-from djinnload.boots import Boot
+from djinnload import spi
+from djinnload.boots import servers as boots
+from djinnload.boots.child import Child
+from djinnload.boots.servers import Boot
 from djinnload.errors import ScenarioError
-from djinnload.jobs import Planner
-from djinnload.launch import Child
 from djinnload.scenarios.load import Scenario, load, loads
 from djinnload.targets.djinn import Djinn
+from djinnload.workers.jobs import Planner
 
 PROOF = spi.Proof("Djinn", {}, {"sent": 7, "received": 3})
 

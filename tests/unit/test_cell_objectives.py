@@ -9,7 +9,7 @@ import pytest
 
 import djinnload
 from djinnload import cell_objectives
-from djinnload.health import CellEvidence
+from djinnload.health.cell import CellEvidence
 from djinnload.report import text
 from djinnload.scenarios.load import loads
 from djinnload.units import MS

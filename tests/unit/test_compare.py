@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from djinnload.compare import WITHIN, compare, holm
-from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.stats.populations import PopulationSamples, Requests, Turns
 from djinnload.units import MS
 
 

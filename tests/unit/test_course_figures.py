@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from djinnload.reading import write_json
+from djinnload.reading.files import write_json
 from djinnload.report import course_figures
 
 CELL = {"point": "all", "arm": "default", "path": "cells/all/default/r00"}

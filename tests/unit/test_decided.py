@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from djinnload import run_summary, summarize
+from djinnload.summary import numbers as summarize
+from djinnload.summary import run as run_summary
 from health_kit import population  # tests/, by conftest.py
 
 TEXTS = ["p99(latency) <= 1s", "mean(latency) <= 20ms", "p50(latency) <= 1ms"]

@@ -19,7 +19,7 @@ from djinnload.probes.machine import MachineProbe
 from djinnload.probes.nvml import NvmlProbe
 from djinnload.probes.periodic import Periodic
 from djinnload.probes.vmu import VmuProbe
-from djinnload.reading import read_probes
+from djinnload.reading.files import read_probes
 from djinnload.scenarios.load import load
 from djinnload.scenarios.schema import Probes
 from djinnload.units import MS, SECOND

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 
 import djinnload
-from djinnload import health, health_generator, health_load, health_run, sample, units
+from djinnload import sample, units
 from djinnload.describe import describe
+from djinnload.health import cell as health
+from djinnload.health import generator as health_generator
+from djinnload.health import load as health_load
+from djinnload.health import run as health_run
 from djinnload.scenarios import behaviours, schema
 from djinnload.server import settings
 from djinnload.spi import CallbackTarget

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from djinnload import doctor, host_facts
-from djinnload.host_facts import Folder, Gpu, HostFacts
-from djinnload.preflight import Needs, Server, Wanted
+from djinnload.doctor import checks as doctor
+from djinnload.doctor import facts as host_facts
+from djinnload.doctor.facts import Folder, Gpu, HostFacts
+from djinnload.doctor.needs import Needs, Server, Wanted
 
 GB = 10**9
 FIT = HostFacts(

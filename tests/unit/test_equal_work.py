@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from djinnload.health import judge_run
-from djinnload.health_work import shortest, unequal
-from djinnload.summary import fold_run
+from djinnload.health.cell import judge_run
+from djinnload.health.work import shortest, unequal
+from djinnload.summary.fold import fold_run
 from health_kit import cell, codes, dialogues, population  # tests/, by conftest.py
 
 COMPARED = {"baseline": "fcfs", "metrics": ["p95(latency)"], "differs": []}

@@ -11,8 +11,8 @@ ROWS = 300_000
 FOLD = """
 import resource, sys
 from pathlib import Path
-from djinnload.reading import read_json
-from djinnload import summary
+from djinnload.reading.files import read_json
+from djinnload.summary import fold as summary
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 small, large = map(Path, sys.argv[1:])

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from msgspec import structs
 
-from djinnload import health_generator
-from djinnload.health import (
+from djinnload.health import generator as health_generator
+from djinnload.health.cell import (
     RULES,
     CellEvidence,
     calibration,
@@ -18,7 +18,7 @@ from djinnload.health import (
     unproven,
 )
 from djinnload.objective import Judged, decide, parse
-from djinnload.stats import Turns
+from djinnload.stats.populations import Turns
 from djinnload.units import MS, US
 from health_kit import (  # tests/, by conftest.py
     BEGIN,

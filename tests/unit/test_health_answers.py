@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from djinnload.health import judge_cell, not_applicable
+from djinnload.health.cell import judge_cell, not_applicable
 from health_kit import cell, codes, population, renamed  # tests/, by conftest.py
 
 

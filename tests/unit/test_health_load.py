@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from djinnload import health_load
 from djinnload.clock import SimulatedClock
-from djinnload.health import judge_cell, not_applicable
+from djinnload.health import load as health_load
+from djinnload.health.cell import judge_cell, not_applicable
 from djinnload.probes.host import FLIGHTS_NS, HostProbe
 from djinnload.units import MS, SECOND, US
 from health_kit import (  # tests/, by conftest.py

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 
 import health_kit as kit  # tests/, by conftest.py
-from djinnload import health_generator, health_load
-from djinnload.health import CellEvidence, judge_cell
-from djinnload.summary import generator
+from djinnload.health import generator as health_generator
+from djinnload.health import load as health_load
+from djinnload.health.cell import CellEvidence, judge_cell
+from djinnload.summary.fold import generator
 from djinnload.units import MS
 
 PROBES = ("t_ns", "source", "device", "name", "value")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from djinnload import server_settings
+from djinnload.boots import settings as server_settings
 from djinnload.errors import ScenarioError
 from djinnload.scenarios.load import load, loads
 

@@ -5,7 +5,7 @@ import threading
 
 from rich.console import Console
 
-from djinnload.recorder import Live
+from djinnload.recording.recorder import Live
 from djinnload.report.live import LiveView
 from djinnload.result import Progress
 

@@ -11,7 +11,7 @@ from djinnload import objective
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding
 from djinnload.objective import Judged, decide, exit_code, parse, run_verdict
-from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.stats.populations import PopulationSamples, Requests, Turns
 from djinnload.units import MS, SECOND
 
 

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from djinnload import streams
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError
 from djinnload.models.replay import CheckRow
-from djinnload.recorder import (
+from djinnload.recording import streams
+from djinnload.recording.recorder import (
     Probes,
     Recorder,
     read_checks,
@@ -179,7 +179,7 @@ LIMITED = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from test_recorder import header, row
-    from djinnload.recorder import Recorder
+    from djinnload.recording.recorder import Recorder
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Recorder(Path({out!r}), header()) as recorder:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
@@ -215,7 +215,7 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from test_recorder import header, row
-    from djinnload.recorder import Recorder
+    from djinnload.recording.recorder import Recorder
     with Recorder(Path({out!r}), header()) as recorder:
         print("on", flush=True)
         for seq in range(100_000):

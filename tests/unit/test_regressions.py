@@ -10,8 +10,8 @@ from djinnload import comparability, regressions
 from djinnload.compare import compare, holm
 from djinnload.errors import ScenarioError
 from djinnload.regressions import decide
-from djinnload.run_summary import Cell
-from djinnload.stats import PopulationSamples, Requests, Turns
+from djinnload.stats.populations import PopulationSamples, Requests, Turns
+from djinnload.summary.run import Cell
 from djinnload.units import MS
 
 

@@ -11,9 +11,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from djinnload import spread
 from djinnload.report import amounts, figures, html
-from djinnload.summary import fold_run
+from djinnload.summary import spread
+from djinnload.summary.fold import fold_run
 from djinnload.units import MS
 
 VOID_TAGS = {"meta", "br", "img", "link", "input", "hr"}

@@ -10,7 +10,7 @@ from djinnload import regressions
 from djinnload.describe import describe
 from djinnload.report import plan_text, text
 from djinnload.scenarios.load import load
-from djinnload.summary import fold_run, read_run
+from djinnload.summary.fold import fold_run, read_run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from djinnload import calibrate, documents, resuming
 from djinnload.calibrate import Capacity, Solo
 from djinnload.errors import ScenarioError
-from djinnload.recorder import write_json
+from djinnload.recording.recorder import write_json
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import loads
 

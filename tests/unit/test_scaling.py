@@ -8,13 +8,14 @@ import pytest
 from rich.console import Console
 
 import health_kit as kit
-from djinnload import documents, scaling
+from djinnload import documents
 from djinnload.findings import Finding
 from djinnload.report import sweep_figures, sweep_text, text
 from djinnload.report.amounts import few
-from djinnload.run_summary import Cell, run_summary
 from djinnload.scenarios.load import loads
-from djinnload.summarize import throughput
+from djinnload.summary import scaling
+from djinnload.summary.numbers import throughput
+from djinnload.summary.run import Cell, run_summary
 
 TEXT = """
 [scenario]

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from djinnload.errors import ScenarioError
-from djinnload.knee import knee
 from djinnload.scenarios import search_range
 from djinnload.scenarios.load import loads
-from djinnload.search import End, Look, Outcome, Range, Search
+from djinnload.search.machine import End, Look, Outcome, Range, Search
+from djinnload.stats.knee import knee
 
 MET, MISSED, OPEN = Look(True, "met"), Look(False, "missed"), Look(None, "too few")
 LATE = Look(None, generator="LATE: sent late")

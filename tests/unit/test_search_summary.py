@@ -9,11 +9,11 @@ from rich.console import Console
 
 import health_kit as kit
 from djinnload.findings import Finding
-from djinnload.health import judge_cell
+from djinnload.health.cell import judge_cell
 from djinnload.report import search_text
-from djinnload.run_summary import Cell
-from djinnload.search import Outcome, Range
-from djinnload.search_summary import Played
+from djinnload.search.machine import Outcome, Range
+from djinnload.search.summary import Played
+from djinnload.summary.run import Cell
 
 PATH = "population.chat.arrival.rate"
 RANGE = Range(50, 400, resolution=0.5, probes=8, looks=2)

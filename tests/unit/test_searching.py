@@ -10,10 +10,10 @@ import pytest
 from command_kit import ACCEPT_NOISE
 from djinnload.errors import ScenarioError
 from djinnload.scenarios.load import loads
-from djinnload.search import Look
-from djinnload.search_summary import fold
-from djinnload.searching import _Course, search
-from djinnload.summary import fold_run
+from djinnload.search.driving import _Course, search
+from djinnload.search.machine import Look
+from djinnload.search.summary import fold
+from djinnload.summary.fold import fold_run
 from djinnload.units import MS
 
 ACCEPT = [word for word in ACCEPT_NOISE if not word.startswith("-")] + ["ARRIVALS"]

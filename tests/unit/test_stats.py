@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from djinnload import stats
 from djinnload.models.replay import CheckRow
-from djinnload.recorder import Recorder, read_samples, write_checks
+from djinnload.recording.recorder import Recorder, read_samples, write_checks
 from djinnload.sample import ROW, Header, Labels
+from djinnload.stats import populations as stats
 from djinnload.units import MS, SECOND
 
 PLAIN = {

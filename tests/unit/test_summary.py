@@ -8,9 +8,11 @@ import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 
-from djinnload import hlog, spread, stats
-from djinnload.recorder import read_json, read_samples, write_json
-from djinnload.summary import fold_cell, fold_run
+from djinnload.reading import hlog
+from djinnload.recording.recorder import read_json, read_samples, write_json
+from djinnload.stats import populations as stats
+from djinnload.summary import spread
+from djinnload.summary.fold import fold_cell, fold_run
 from djinnload.units import MS, SECOND
 
 POPULATIONS = ("realtime", "chat", "batch")
@@ -98,7 +100,7 @@ def test_unknown_is_null_and_never_zero(synthetic_cell):
 
 
 def test_gpus_are_summed_up_from_their_probes(synthetic_run, make_synthetic):
-    from djinnload.recorder import Probes
+    from djinnload.recording.recorder import Probes
 
     cell = synthetic_run / "cells/all/qos/r01"
     (cell / "probes.arrows").unlink()

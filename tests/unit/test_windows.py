@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from djinnload import stats, windows
-from djinnload.reading import read_json, read_samples
+from djinnload.reading.files import read_json, read_samples
+from djinnload.stats import populations as stats
+from djinnload.summary import windows
 from djinnload.units import MS, SECOND
 
 POPULATIONS = ("realtime", "chat", "batch")

@@ -9,19 +9,21 @@ import anyio
 import msgspec
 import pytest
 
-from djinnload import errors, live, messages, shard
+from djinnload import errors, shard
 from djinnload.clock import monotonic_ns
 from djinnload.engine import Tally
-from djinnload.jobs import Job, Planner
-from djinnload.live import Live
 from djinnload.models.replay import Kept
-from djinnload.recorder import read_samples
+from djinnload.recording import live
+from djinnload.recording.live import Live
+from djinnload.recording.recorder import read_samples
 from djinnload.scenarios.load import loads
 from djinnload.shard import Fault, Part, Shard
 from djinnload.spi import Evidence, Outcome, Proof, Reply, Request
 from djinnload.targets.null import Null
 from djinnload.verify import Reservoir, hand_over, handed_over
-from djinnload.worker import Worker
+from djinnload.workers import messages
+from djinnload.workers.jobs import Job, Planner
+from djinnload.workers.worker import Worker
 
 SCENARIO = """
 [scenario]

@@ -35,8 +35,9 @@ def doctor(
     """  # noqa: D301 - click reads the control character
     import msgspec
 
-    from djinnload import doctor as checks
-    from djinnload import host_facts, preflight
+    from djinnload.doctor import checks
+    from djinnload.doctor import facts as host_facts
+    from djinnload.doctor import needs as preflight
     from djinnload.models.weights import cache_dir
 
     needs = None

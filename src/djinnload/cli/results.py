@@ -22,8 +22,8 @@ def report(*, directory: Path, json_to: str | None) -> None:
         raise ScenarioError(str(directory), reason)
     from djinnload.errors import HostError
     from djinnload.report import ending
-    from djinnload.search_summary import FILE, fold
-    from djinnload.summary import fold_run
+    from djinnload.search.summary import FILE, fold
+    from djinnload.summary.fold import fold_run
 
     searched = (directory / FILE).is_file()
     try:
@@ -50,7 +50,7 @@ def compare(*, runs: tuple[str, ...], json_to: str | None, **asked: Any) -> int:
     """
     from djinnload import regressions
     from djinnload.report import ending
-    from djinnload.summary import read_run
+    from djinnload.summary.fold import read_run
 
     question = regressions.ask(len(runs), **asked)
     sides = [regressions.Run(run, *read_run(Path(run))) for run in runs]

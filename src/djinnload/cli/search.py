@@ -57,7 +57,7 @@ def search(
     declared = dict(pair(each, "--declare") for each in declare)
     from djinnload.report import ending
     from djinnload.report.live import LiveView
-    from djinnload.searching import search as search_scenario
+    from djinnload.search.driving import search as search_scenario
 
     async def work(stop: Any) -> Any:
         with LiveView(quiet=quiet) as view:

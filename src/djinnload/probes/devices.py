@@ -13,7 +13,7 @@ from djinnload.probes.machine import MachineProbe
 from djinnload.probes.nvml import NvmlProbe, driver
 from djinnload.probes.periodic import Periodic
 from djinnload.probes.vmu import VmuProbe
-from djinnload.recorder import Probes
+from djinnload.recording.recorder import Probes
 from djinnload.scenarios.schema import Probes as Wanted
 
 __all__ = ("watched",)

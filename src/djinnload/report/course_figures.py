@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from djinnload.reading import read_json
+from djinnload.reading.files import read_json
 from djinnload.report import figures
 from djinnload.report.sweep_figures import Drawn
 

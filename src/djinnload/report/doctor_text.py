@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from djinnload.doctor import Report
+from djinnload.doctor.checks import Report
 
 __all__ = ("show",)
 

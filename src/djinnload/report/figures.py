@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from djinnload.spread import CURVE_POINTS
-from djinnload.stats import Array
+from djinnload.stats.populations import Array
+from djinnload.summary.spread import CURVE_POINTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +47,8 @@ class Curve(Struct, frozen=True):
 
     Attributes:
         label: Such as ``qos``; empty: there is only one.
-        ms, share: From `djinnload.spread.curve`: ascending times, and the share of
-            values up to each; empty: none ever came to an end.
+        ms, share: From `djinnload.summary.spread.curve`: ascending times, and the
+            share of values up to each; empty: none ever came to an end.
         n, lost: Of values, and of those that never came to an end.
     """
 

@@ -15,11 +15,11 @@ from jinja2 import ChainableUndefined, Environment
 from markupsafe import Markup
 from msgspec import Struct
 
-from djinnload.reading import read_json
+from djinnload.reading.files import read_json
 from djinnload.report import amounts, course_figures, figures, sweep_figures
 from djinnload.report.amounts import amount, interval, number, percent
 from djinnload.report.sweep_figures import Drawn
-from djinnload.summary import fold_run
+from djinnload.summary.fold import fold_run
 
 __all__ = ("Figure", "write")
 
@@ -61,7 +61,7 @@ def write(run_dir: Path) -> Path:
 
     Args:
         run_dir: With summary.json and curves.json; where these are missing they are
-            made, by `djinnload.summary.fold_run`.
+            made, by `djinnload.summary.fold.fold_run`.
 
     Raises:
         OSError: No room, or no such directory.

@@ -13,7 +13,7 @@ from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
-from djinnload.recorder import Live
+from djinnload.recording.recorder import Live
 from djinnload.result import Progress
 
 __all__ = ("LiveView",)

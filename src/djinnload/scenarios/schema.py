@@ -172,7 +172,7 @@ class Target(Config, frozen=True, kw_only=True):
 
     Attributes:
         use: Name of the target plugin.
-        address: ``host:port``; None: see `djinnload.boots`.
+        address: ``host:port``; None: see `djinnload.boots.servers`.
         server: Settings of a server that we boot.
         launch: The command that boots it; None: it runs, or is the embedded one.
         register: ``id``: the server builds the models; ``weights``: we send them.

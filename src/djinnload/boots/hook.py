@@ -1,0 +1,221 @@
+"""Servers that a scenario's own command starts: ready once *they* own the port.
+
+The command runs in a session of its own, so that what it started is known: only that is
+ever signalled, never a process by its name.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+import anyio
+import anyio.abc
+from msgspec import Struct
+
+from djinnload.boots.child import PATIENCE_S, Child, tail
+from djinnload.errors import HostError, ScenarioError
+
+__all__ = ("HOST", "Command", "free_port", "launched", "missing")
+
+HOST = "127.0.0.1"
+_LOOK_S = 0.05
+#: Becomes the command, once the kernel knows to end it with us, whatever ends us.
+_BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("djinnload has ended")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class Command(Struct, frozen=True):
+    """What is started, every placeholder filled in.
+
+    Attributes:
+        env: Added to ours.
+        cwd: None: ours.
+        port: That it has to listen on.
+        metrics_port: Of its diagnostics, if it was told one.
+        ready_s: Until it must listen.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str | None
+    port: int
+    metrics_port: int | None
+    ready_s: float
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def launched(
+    command: Command, log: Path, *, cores: Collection[int] | None = None
+) -> AsyncIterator[Child]:
+    """Run *command* until it listens; end it, and all that it started, at the end.
+
+    Args:
+        command: Stays in the foreground.
+        log: Gets its output; created, with its folder.
+        cores: That it has to keep to; None: any.
+
+    Raises:
+        ScenarioError: There is no such command or directory.
+        HostError: It cannot be started, it ended, or did not listen in time, or another
+            process has the port; quotes its log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = await _open(command, out)
+    try:
+        if cores is not None:
+            # Before it has made any thread: those take after the first.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, cores)
+        await _listening(process, command, log)
+        n = len(cores or os.sched_getaffinity(0))
+        address = f"{HOST}:{command.port}"
+        metrics = command.metrics_port
+        yield Child(process, address, log, n, "the launched server", metrics)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+def missing(word: str, env: Mapping[str, str], cwd: str | None) -> str:
+    """Return what is missing to start *word*, with its place; empty: nothing is."""
+    if cwd is not None and not Path(cwd).is_dir():
+        return f"target.launch.cwd: there is no directory {cwd!r}"
+    # A path is looked up from where the server will run.
+    there = str(Path(cwd or ".") / word) if "/" in word else word
+    if shutil.which(there, path=env.get("PATH")) is None:
+        return f"target.launch.command: there is no command {word!r}"
+    return ""
+
+
+async def _open(command: Command, out: IO[bytes]) -> anyio.abc.Process:
+    if reason := missing(command.argv[0], command.env, command.cwd):
+        place, _, what = reason.partition(": ")
+        hint = "give a path, a command on PATH, or {python}"
+        raise ScenarioError(f"$.{place}", f"{what}; {hint}")
+    argv = command.argv
+    if sys.platform == "linux":
+        argv = (sys.executable, "-I", "-c", _BOUND, str(os.getpid()), *argv)
+    try:
+        return await anyio.open_process(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **command.env},
+            cwd=command.cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        reason = f"cannot start {command.argv[0]!r}: {error.strerror or error}"
+        raise HostError(reason) from error
+
+
+async def _listening(process: anyio.abc.Process, command: Command, log: Path) -> None:
+    """Return once a process of ours listens on the port."""
+    with anyio.move_on_after(command.ready_s):
+        while True:
+            if process.returncode is not None:
+                raise _failed(f"ended with exit code {process.returncode}", log)
+            holders = await anyio.to_thread.run_sync(_holders, command.port)
+            if any(pid and _started_by(process.pid, pid) for pid in holders):
+                return
+            if holders:
+                who = ", ".join(sorted({_named(pid) for pid in holders}))
+                reason = f"does not own port {command.port}, {who} does"
+                raise _failed(f"{reason}; it was free a moment ago: run again", log)
+            await anyio.sleep(_LOOK_S)
+    elsewhere = await anyio.to_thread.run_sync(_ports_of, process.pid)
+    on = f"; it listens on {', '.join(map(str, elsewhere))}" if elsewhere else ""
+    reason = f"does not listen on port {command.port} within {command.ready_s:g} s"
+    raise _failed(f"{reason}{on}", log)
+
+
+def _failed(reason: str, log: Path) -> HostError:
+    text = tail(log)
+    said = f"; its log {log}:\n{text}" if text else f"; its log {log} is empty"
+    return HostError(f"the launched server {reason}{said}")
+
+
+def _holders(port: int) -> set[int | None]:
+    """Return the processes that listen on *port*; None: one that we may not see."""
+    return {pid for pid, on in _listeners() if on == port}
+
+
+def _ports_of(root: int) -> list[int]:
+    """Return the ports on which *root*, or what it started, listens."""
+    return sorted({on for pid, on in _listeners() if pid and _started_by(root, pid)})
+
+
+def _listeners() -> list[tuple[int | None, int]]:
+    """Return process and port of each listening TCP socket of this host."""
+    import psutil
+
+    return [
+        (each.pid, each.laddr[1])
+        for each in psutil.net_connections(kind="tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr
+    ]
+
+
+def _started_by(root: int, pid: int) -> bool:
+    """Return whether *pid* is of the session that *root* leads, or below it."""
+    import psutil
+
+    with suppress(OSError):
+        if os.getsid(pid) == root:
+            return True
+    with suppress(psutil.Error):
+        return any(above.pid == root for above in psutil.Process(pid).parents())
+    return False
+
+
+def _named(pid: int | None) -> str:
+    import psutil
+
+    if pid is None:
+        return "a process of another user"
+    with suppress(psutil.Error):
+        return f"{psutil.Process(pid).name()} (process {pid})"
+    return f"process {pid}"
+
+
+async def _end(process: anyio.abc.Process) -> None:
+    """End the whole group: SIGTERM, then SIGKILL to what is left of it."""
+    _signal(process.pid, signal.SIGTERM)
+    with anyio.move_on_after(PATIENCE_S):
+        # The leader first: until it is waited for, the group is there.
+        await process.wait()
+        while _signal(process.pid, 0):  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(_LOOK_S)
+    if _signal(process.pid, signal.SIGKILL):
+        await process.wait()
+    await process.aclose()
+
+
+def _signal(group: int, number: int) -> bool:
+    """Signal a group; return whether there was any."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True

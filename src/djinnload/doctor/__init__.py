@@ -1,0 +1,1 @@
+"""What a run would trip over, looked up before it."""

@@ -1,0 +1,1 @@
+"""Files of a cell → columns, exact and packed."""

@@ -1,0 +1,1 @@
+"""Rows → files, crash-safe, off the loop."""

@@ -1,0 +1,1 @@
+"""Samples → turns, values and intervals; pure."""

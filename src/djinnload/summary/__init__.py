@@ -1,0 +1,1 @@
+"""A cell's or a run's samples → its summary."""

@@ -1,0 +1,46 @@
+"""A running cell → what a live view is told of it; pure."""
+
+from collections.abc import Sequence
+
+from djinnload.cell import Watch
+from djinnload.result import Progress
+from djinnload.scenarios.cells import Cell
+from djinnload.scenarios.load import Scenario
+from djinnload.workers.jobs import Job
+
+__all__ = ("of_cell",)
+
+
+def of_cell(
+    watch: Watch, job: Job, order: Sequence[Cell], scenario: Scenario
+) -> Progress:
+    """Return where the run is while *job* runs.
+
+    Args:
+        watch: The job as it was seen just now.
+        job: A cell, or a phase of calibration.
+        order: All cells of the run.
+        scenario: Of the run.
+    """
+    schedule, now = watch.plan.schedule, watch.now_ns - watch.begin_ns
+    calibrating = bool(job.calibration)
+    phase = "warmup" if now < 0 else "measure"
+    if now >= schedule.duration_ns:
+        phase = "cooldown"
+    each_s = (scenario.scenario.warmup + scenario.scenario.duration) / 1e9
+    done = len(order) if job.calibration.startswith("end") else job.cell
+    left = (len(order) - done) * each_s
+    if not calibrating:
+        left -= (now + schedule.warmup_ns) / 1e9
+    return Progress(
+        message="calibrating" if calibrating else "",
+        cell=watch.plan.cell.id,
+        phase="calibrate" if calibrating else phase,
+        elapsed_s=(now + schedule.warmup_ns) / 1e9,
+        total_s=(schedule.duration_ns + schedule.warmup_ns) / 1e9,
+        left_s=max(left, 0.0),
+        done_cells=done,
+        all_cells=len(order),
+        in_flight=watch.in_flight,
+        populations=watch.populations,
+    )
