@@ -23,9 +23,11 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP)
 	$(BIN)/djinnload run scenarios/qos_mix.toml || test $$? -eq 1
 
-# What needs real time on real sockets runs alone, after the rest.
+# Most tests wait for processes and sockets more than they compute, so they share the
+# cores; what needs real time runs alone, after them.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not wallclock"
+	$(BIN)/python -m pytest -q -m wallclock
 
 # Runs alone: a busy host makes all of them void.
 smoke: $(STAMP)

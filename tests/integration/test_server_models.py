@@ -85,7 +85,7 @@ def test_needs_behaviours_classes_and_errors(tiny):
             behaviours = {"result": "all", "state": "session", "weights": "per_call"}
             reply = await submitted(target, replace(call, behaviours=behaviours))
             assert reply.outputs["logits"].shape == (1, 3, 512)
-            did = {"result": "all", "state": "recomputed", "weights": "resident"}
+            did = {"result": "all", "state": "recomputed", "weights": "per_call"}
             assert reply.echo["behaviours"] == did
             assert reply.echo["model"] == tiny.model_id
             for wrong, error in (

@@ -10,7 +10,8 @@ from djinnload.errors import ScenarioError
 from djinnload.models import catalog
 from djinnload.models.assets import ModelAssets
 from djinnload.spi import Outcome, Reply, Session, Tensor, Workload
-from djinnload.workloads.llm import Llm
+from djinnload.testing import check_workload
+from djinnload.workloads.llm import Llm, LlmOptions
 
 VOCABULARY = catalog.find("gpt2-tiny", seed=0).config["vocab_size"]
 
@@ -134,8 +135,6 @@ def test_too_long_for_the_model():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"prompt_tokens": 0},
-        {"new_tokens": 0},
         {"batch": 0},
         {"dtype": "int8"},
         {"y": 1},
@@ -223,3 +222,32 @@ def test_verify_widens_halves():
         run(workload)[0], Reply(Outcome.OK, {"logits": served}), Flat()
     )
     assert found.max_abs_diff == 1.0  # truncated to 8 bits: from 256 on, every second
+
+
+def test_lengths_drawn_from_a_range():
+    given = {"model": "gpt2-tiny", "prompt_tokens": [3, 9], "new_tokens": [1, 4]}
+    report = check_workload(Llm, given, sessions=64)
+    options = LlmOptions(model="gpt2-tiny", prompt_tokens=(3, 9), new_tokens=(1, 4))
+    workload = Llm(options, ModelAssets(1))
+    prompts = {s[0].inputs["input_ids"].shape[1] for s in workload._scripts}
+    answers = {len(script) for script in workload._scripts}
+    assert prompts == set(range(3, 10))
+    assert answers == {1, 2, 3, 4}
+    assert 64 < report.requests < 4 * 64
+    assert all(script[-1].last for script in workload._scripts)
+
+
+@pytest.mark.parametrize("name", ["prompt_tokens", "new_tokens"])
+def test_no_tokens_are_refused(name):
+    with pytest.raises(ScenarioError, match=f"{name}: 0 must be ≥ 1"):
+        Llm(LlmOptions(model="gpt2-tiny", **{name: 0}), ModelAssets(1))
+
+
+def test_a_range_the_wrong_way_round():
+    with pytest.raises(ScenarioError, match="the least first"):
+        Llm(LlmOptions(model="gpt2-tiny", prompt_tokens=(9, 3)), ModelAssets(1))
+
+
+def test_the_most_of_a_range_must_fit():
+    with pytest.raises(ScenarioError, match="at most 256"):
+        Llm(LlmOptions(model="gpt2-tiny", prompt_tokens=(3, 256)), ModelAssets(1))

@@ -6,6 +6,7 @@ from random import Random
 import pytest
 from scipy import stats
 
+import djinnload
 from djinnload.spi import Arrival, Duration, Hz, Share
 from djinnload_diurnal import Diurnal, DiurnalOptions
 
@@ -67,3 +68,26 @@ def test_the_same_seed_says_the_same():
 def test_a_period_of_nothing_is_refused():
     with pytest.raises(ValueError, match="greater than 0"):
         process(period=0)
+
+
+SCENARIO = """
+[scenario]
+name = "days"
+duration = "2s"
+warmup = "0s"
+[target]
+use = "null"
+[[population]]
+name = "visitors"
+arrival = { process = "diurnal", mean = "100/s", swing = "90%", period = "1s" }
+workload = { use = "echo" }
+"""
+
+
+def test_a_scenario_that_names_it(tmp_path):
+    path = tmp_path / "days.toml"
+    path.write_text(SCENARIO, encoding="utf-8")
+    result = djinnload.run_sync(path, out=tmp_path / "results")
+    count = result.samples().num_rows
+    tail = min(stats.poisson.cdf(count, 200), stats.poisson.sf(count - 1, 200))
+    assert tail > ALPHA / 2

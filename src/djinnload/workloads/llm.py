@@ -5,6 +5,7 @@ work, and the answers can be checked by one local forward over the same tokens.
 """
 
 from collections.abc import Generator, Iterator, Mapping
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
@@ -41,8 +42,10 @@ class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         model: Name in the catalog, or a checkpoint.
-        prompt_tokens: Tokens of the prompt, unless a trace says otherwise.
-        new_tokens: Tokens produced: one by the prefill, the others by decodes.
+        prompt_tokens: Tokens of the prompt: a number, or the least and the most, drawn
+            evenly; unless a trace says otherwise.
+        new_tokens: Tokens produced, as *prompt_tokens*: one by the prefill, the others
+            by decodes.
         decode: Tokens fed back: ``forced``, given beforehand; ``greedy``, as served.
         dtype: Of the weights.
         batch: Sequences in one request.
@@ -51,8 +54,9 @@ class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     model: str
-    prompt_tokens: Annotated[int, Meta(ge=1)] = 16
-    new_tokens: Annotated[int, Meta(ge=1)] = 1
+    # Without bounds: msgspec 0.22 mixes up those of an int and a tuple's length.
+    prompt_tokens: int | tuple[int, int] = 16
+    new_tokens: int | tuple[int, int] = 1
     decode: Literal["forced", "greedy"] = "forced"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     batch: Annotated[int, Meta(ge=1, le=1024)] = 1
@@ -71,9 +75,20 @@ class Llm:
         (ids, _) = ready_for("llm", self._model).inputs
         self._vocabulary = int(read(self._model.config, ids.below))
         self._limit = int(read(self._model.config, ids.room))
-        self._check_length(options.prompt_tokens, options.new_tokens)
+        self._prompt = _range("prompt_tokens", options.prompt_tokens)
+        self._new = _range("new_tokens", options.new_tokens)
+        self._check_length(self._prompt[1], self._new[1])
         self._pool = self._draw(assets.seed)
-        self._scripts = [tuple(self._script(ids)) for ids in self._pool]
+        rng = Random(f"{assets.seed}/lengths")
+        self._lengths_of = [
+            {
+                "prompt_tokens": rng.randint(*self._prompt),
+                "new_tokens": rng.randint(*self._new),
+            }
+            for _ in self._pool
+        ]
+        told = zip(self._pool, self._lengths_of, strict=True)
+        self._scripts = [tuple(self._script(ids, each)) for ids, each in told]
 
     def session(self, session: Session) -> Generator[Request, Reply, None]:
         """Yield the requests of one turn; give up at the first that fails.
@@ -85,7 +100,8 @@ class Llm:
         """
         which = int(session.rng.random() * len(self._pool))
         if session.hints or self._options.decode == "greedy":
-            yield from self._unprepared(self._pool[which], session.hints)
+            hints = session.hints or self._lengths_of[which]
+            yield from self._unprepared(self._pool[which], hints)
             return
         for request in self._scripts[which]:
             reply = yield request
@@ -118,8 +134,8 @@ class Llm:
         import numpy as np
 
         options = self._options
-        steps = options.new_tokens
-        longest = 8 * options.batch * (options.prompt_tokens + steps)
+        steps = self._new[1]
+        longest = 8 * options.batch * (self._prompt[1] + steps)
         # With a batch, every step has a copy of the tokens so far.
         size = longest * (steps if options.batch > 1 else 1)
         size = max(size, 8 * options.batch * self._limit)
@@ -129,11 +145,9 @@ class Llm:
         shape = (max(2, count), options.batch, self._limit)
         return list(generator.integers(self._vocabulary, size=shape, dtype=np.int64))
 
-    def _script(
-        self, ids: "Ids", hints: Mapping[str, int] | None = None
-    ) -> Iterator[Request]:
+    def _script(self, ids: "Ids", hints: Mapping[str, int]) -> Iterator[Request]:
         """Yield the requests of a turn that feeds *ids*."""
-        prompt, new = self._lengths(hints or {})
+        prompt, new = self._lengths(hints)
         yield self._request("prefill", ids[:, :prompt], None, last=new == 1)
         final = prompt + new - 1
         for end in range(prompt + 1, final + 1):
@@ -162,8 +176,8 @@ class Llm:
 
     def _lengths(self, hints: Mapping[str, int]) -> tuple[int, int]:
         options = self._options
-        prompt = hints.get("prompt_tokens", options.prompt_tokens)
-        new = hints.get("new_tokens", options.new_tokens)
+        prompt = hints.get("prompt_tokens", self._prompt[1])
+        new = hints.get("new_tokens", self._new[1])
         if hints and options.too_long == "clip":
             # Answers have half of the positions, and what the prompt leaves.
             limit = self._limit
@@ -188,3 +202,12 @@ class Llm:
             units=self._options.batch,
             last=last,
         )
+
+
+def _range(name: str, given: int | tuple[int, int]) -> tuple[int, int]:
+    """Return the least and the most of a length."""
+    least, most = given if isinstance(given, tuple) else (given, given)
+    if not 1 <= least <= most:
+        said = f"[{least}, {most}] must be 1 or more each, the least first"
+        raise ScenarioError(name, said if least != most else f"{least} must be ≥ 1")
+    return least, most
