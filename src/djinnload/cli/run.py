@@ -1,5 +1,6 @@
 """The verbs that take a scenario: run it, or check it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from djinnload.cli.options import (
     loaded,
     pair,
 )
-from djinnload.cli.terminal import ended, stoppable
+from djinnload.cli.terminal import ended, watched
 
 __all__ = ("check", "run")
 
@@ -81,25 +82,19 @@ def run(
         raise click.UsageError("Missing argument 'SCENARIO'.")
     asked = loaded(source, changes, duration, repeats, seed)
     from djinnload.report import ending
-    from djinnload.report.live import LiveView
     from djinnload.runner import run as run_scenario
 
-    async def work(stop: Any) -> Any:
-        with LiveView(quiet=quiet) as view:
-            return await run_scenario(
-                asked,
-                out=out,
-                target=target,
-                arms=arms or None,
-                on_progress=view.update,
-                stop=stop,
-                workers=workers,
-                accept=accept,
-                declare=declared,
-                resume=resume,
-            )
-
-    result = stoppable(work)
+    result = watched(
+        partial(run_scenario, asked),
+        quiet=quiet,
+        out=out,
+        target=target,
+        arms=arms or None,
+        workers=workers,
+        accept=accept,
+        declare=declared,
+        resume=resume,
+    )
     return ended(
         result,
         lambda: ending.show(result.path, result.summary, quiet=quiet, json_to=json_to),

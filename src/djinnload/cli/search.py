@@ -1,12 +1,12 @@
 """The verb that looks for the highest load."""
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from djinnload.cli.options import ARM, DURATION, JSON, SEED, SET, loaded, pair
-from djinnload.cli.terminal import ended, stoppable
+from djinnload.cli.terminal import ended, watched
 
 __all__ = ("search",)
 
@@ -56,23 +56,17 @@ def search(
     asked = loaded(scenario, changes, duration, None, seed)
     declared = dict(pair(each, "--declare") for each in declare)
     from djinnload.report import ending
-    from djinnload.report.live import LiveView
     from djinnload.search.driving import search as search_scenario
 
-    async def work(stop: Any) -> Any:
-        with LiveView(quiet=quiet) as view:
-            return await search_scenario(
-                asked,
-                out=out,
-                target=target,
-                arms=arms or None,
-                on_progress=view.update,
-                stop=stop,
-                accept=accept,
-                declare=declared,
-            )
-
-    result = stoppable(work)
+    result = watched(
+        partial(search_scenario, asked),
+        quiet=quiet,
+        out=out,
+        target=target,
+        arms=arms or None,
+        accept=accept,
+        declare=declared,
+    )
     return ended(
         result,
         lambda: ending.show_search(

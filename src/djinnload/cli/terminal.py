@@ -13,7 +13,7 @@ import click
 
 from djinnload.errors import DjinnloadError
 
-__all__ = ("INTERRUPTED", "ended", "say_bug", "say_error", "stoppable")
+__all__ = ("INTERRUPTED", "ended", "say_bug", "say_error", "stoppable", "watched")
 
 INTERRUPTED = 130
 
@@ -55,6 +55,17 @@ def ended(result: Any, show: Callable[[], None]) -> int:
         if result.error:
             say_error(result.error)
     return int(result.exit_code)
+
+
+def watched(run: Callable[..., Awaitable[Any]], *, quiet: bool, **options: Any) -> Any:
+    """Return what ``run(on_progress=, stop=, **options)`` comes to, shown live."""
+    from djinnload.report.live import LiveView
+
+    async def work(stop: Any) -> Any:
+        with LiveView(quiet=quiet) as view:
+            return await run(on_progress=view.update, stop=stop, **options)
+
+    return stoppable(work)
 
 
 def stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:

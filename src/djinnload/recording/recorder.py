@@ -45,7 +45,34 @@ _IDENTITIES = 1024
 _DIFFERENT = 1024
 
 
-class Recorder:
+class _Drained:
+    """A drain of its own, begun and ended as a context."""
+
+    _drain: Drain
+
+    def __enter__(self) -> Self:
+        """Start writing.
+
+        Raises:
+            HostError: The file cannot be made, or exists.
+        """
+        self._drain.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write what is left; never raises, see `error`."""
+        self._drain.close()
+
+    @property
+    def error(self) -> Exception | None:
+        """What stopped the recording (a full disk: OSError), else None."""
+        return self._drain.error
+
+
+class Recorder(_Drained):
     """Samples of one worker of a cell, as ``samples/w<k>-<NNN>.arrows``.
 
     A context manager. Leaving it writes what is left.
@@ -74,27 +101,6 @@ class Recorder:
         files = StreamFiles(path, schema(), rotate_bytes=rotate_bytes)
         self._drain = Drain(files, self._convert, seen=self._publish)
         self.append: Callable[[Row], None] = self._drain.append
-
-    def __enter__(self) -> Self:
-        """Start writing.
-
-        Raises:
-            HostError: The file cannot be made, or exists.
-        """
-        self._drain.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write what is left; never raises, see `error`."""
-        self._drain.close()
-
-    @property
-    def error(self) -> Exception | None:
-        """What stopped the recording (a full disk: OSError), else None."""
-        return self._drain.error
 
     def live(self) -> dict[str, Live]:
         """Return counts by population, at most a second old; cheap, from any thread."""
@@ -171,7 +177,7 @@ class _Echoes:
         return counted
 
 
-class Probes:
+class Probes(_Drained):
     """What the host and devices did meanwhile, as ``probes.arrows`` of a cell.
 
     A context manager, or use `close`; the file is opened by entering it.
@@ -197,27 +203,6 @@ class Probes:
         self.append: Callable[[tuple[int, str, str, str, float]], None] = (
             self._drain.append
         )
-
-    def __enter__(self) -> Self:
-        """Start writing.
-
-        Raises:
-            HostError: The file cannot be made, or exists.
-        """
-        self._drain.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write what is left; never raises, see `error`."""
-        self._drain.close()
-
-    @property
-    def error(self) -> Exception | None:
-        """What stopped the recording, else None."""
-        return self._drain.error
 
     def _convert(self, rows: list[tuple[Any, ...]]) -> "pa.RecordBatch":
         import pyarrow as pa

@@ -7,15 +7,10 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from djinnload.errors import ScenarioError
-from djinnload.models.catalog import ready_for
-from djinnload.models.families import read
 from djinnload.spi import (
     Assets,
-    Check,
     Duration,
-    Model,
     Outcome,
-    Reference,
     Reply,
     Request,
     Session,
@@ -61,7 +56,7 @@ class ConversationOptions(
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
 
-class Conversation:
+class Conversation(generation.Generates):
     """One dialogue a session: in each turn a message is read, then tokens are made.
 
     The tokens are given beforehand, so that every arm does equal work.
@@ -74,16 +69,14 @@ class Conversation:
         import numpy as np
 
         self._options = options
-        self._model: Model = assets.model(options.model, dtype=options.dtype)
-        (ids, _) = ready_for("llm", self._model).inputs
-        self._vocabulary = int(read(self._model.config, ids.below))
-        limit = int(read(self._model.config, ids.room))
+        super().__init__(options.model, options.dtype, assets)
         self._turn = options.message_tokens + options.new_tokens
         said = options.turns * self._turn
-        if said > limit:
+        if said > self._limit:
             reason = (
                 f"{options.turns} of {self._turn} tokens are {said}, and "
-                f"{options.model} has {limit} positions; lower it, or a turn's tokens"
+                f"{options.model} has {self._limit} positions; "
+                "lower it, or a turn's tokens"
             )
             raise ScenarioError("turns", reason)
         # A request for a server without state holds all tokens so far.
@@ -106,16 +99,6 @@ class Conversation:
             reply = yield asked
             if reply.outcome is not Outcome.OK:
                 return
-
-    def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
-        """See `generation.check_logits`."""
-        return generation.check_logits(
-            request,
-            reply,
-            reference,
-            model=self._model,
-            vocabulary=self._vocabulary,
-        )
 
     def _pause(self, session: Session) -> int:
         mean = int(self._options.think)

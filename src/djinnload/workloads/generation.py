@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from djinnload.models import texts
+from djinnload.models.catalog import ready_for
 from djinnload.models.checkpoint import to_float32
-from djinnload.spi import Check, Model, Reference, Reply, Request, Tensor
+from djinnload.models.families import read
+from djinnload.spi import Assets, Check, Model, Reference, Reply, Request, Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     Ids = np.ndarray[Any, np.dtype[np.int64]]
     Logits = np.ndarray[Any, np.dtype[np.float32]]
 
-__all__ = ("NEEDS", "check_logits", "chosen", "request")
+__all__ = ("NEEDS", "Generates", "check_logits", "chosen", "request")
 
 _LOGITS_RANK = 3  # batch, position, vocabulary
 
@@ -48,6 +51,31 @@ def chosen(reply: Reply, dtype: str, batch: int, vocabulary: int) -> "Ids | None
         return None
     found: Ids = to_float32(logits)[:, -1].argmax(axis=-1)
     return found
+
+
+class Generates:
+    """A workload of a causal language model, whose answers are logits.
+
+    Raises:
+        ScenarioError: The model is of another kind.
+    """
+
+    def __init__(self, name: str, dtype: str, assets: Assets) -> None:
+        self._model: Model = assets.model(name, dtype=dtype)
+        ready_for("llm", self._model)
+        below = texts.port(self._model).below
+        self._vocabulary = int(read(self._model.config, below))
+        self._limit = texts.limit(self._model)
+
+    def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
+        """See `check_logits`."""
+        return check_logits(
+            request,
+            reply,
+            reference,
+            model=self._model,
+            vocabulary=self._vocabulary,
+        )
 
 
 def check_logits(

@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from djinnload.errors import ScenarioError
-from djinnload.models.catalog import ready_for
-from djinnload.models.families import read
 from djinnload.spi import (
     Assets,
-    Check,
-    Model,
     Outcome,
-    Reference,
     Reply,
     Request,
     Session,
@@ -63,7 +58,7 @@ class LlmOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     too_long: Literal["error", "clip"] = "error"
 
 
-class Llm:
+class Llm(generation.Generates):
     """One turn a session: a prefill, then ``new_tokens`` − 1 decodes."""
 
     Options: ClassVar[type[Struct]] = LlmOptions
@@ -71,10 +66,7 @@ class Llm:
 
     def __init__(self, options: LlmOptions, assets: Assets) -> None:
         self._options = options
-        self._model: Model = assets.model(options.model, dtype=options.dtype)
-        (ids, _) = ready_for("llm", self._model).inputs
-        self._vocabulary = int(read(self._model.config, ids.below))
-        self._limit = int(read(self._model.config, ids.room))
+        super().__init__(options.model, options.dtype, assets)
         self._prompt = _range("prompt_tokens", options.prompt_tokens)
         self._new = _range("new_tokens", options.new_tokens)
         self._check_length(self._prompt[1], self._new[1])
@@ -111,16 +103,6 @@ class Llm:
     def accepts(self, hints: Mapping[str, int]) -> None:
         """Raise ScenarioError if a session with *hints* could not be told."""
         self._lengths(hints)
-
-    def verify(self, request: Request, reply: Reply, reference: Reference) -> Check:
-        """See `generation.check_logits`."""
-        return generation.check_logits(
-            request,
-            reply,
-            reference,
-            model=self._model,
-            vocabulary=self._vocabulary,
-        )
 
     def _check_length(self, prompt: int, new: int) -> None:
         if prompt < 1 or new < 1 or prompt + new > self._limit:
