@@ -179,7 +179,7 @@ def test_13_no_warm_up_a_fixed_order_one_repeat(arms, tmp_path):
     """
     made = cells(load(arms))
     assert [f"{each.arm}{each.repeat}" for each in made] == [
-        "qos0", "fcfs0", "fcfs1", "qos1", "qos2", "fcfs2",
+        "qos0", "fcfs0", "fcfs1", "qos1", "fcfs2", "qos2",
     ]  # fmt: skip
     assert {each.scenario.scenario.warmup for each in made} == {500 * MS}
     assert Counter(each.seed for each in made).most_common() == [

@@ -50,13 +50,35 @@ def test_interleaved_turns_round_so_that_drift_cancels():
     found = cells(scenario())
     assert ids(found) == [
         "qos0", "fcfs0", "none0", "none1", "fcfs1", "qos1",
-        "qos2", "fcfs2", "none2", "none3", "fcfs3", "qos3",
+        "fcfs2", "none2", "qos2", "qos3", "none3", "fcfs3",
     ]  # fmt: skip
     mean = {
         arm: sum(i for i, cell in enumerate(found) if cell.arm == arm)
         for arm in ("qos", "fcfs", "none")
     }
     assert len(set(mean.values())) == 1
+
+
+def test_interleaved_has_each_arm_in_each_place_equally_often():
+    six = cells(scenario().replace({"scenario.repeats": 6}))
+    places = Counter((cell.arm, i % 3) for i, cell in enumerate(six))
+    assert set(places.values()) == {2}
+    assert len(places) == 9
+
+
+def test_interleaved_turns_arms_within_their_points():
+    sweep = (
+        '[[sweep]]\nname = "load"\npath = "scenario.load"\nvalues = [0.7, 0.9, 1.1]\n'
+    )
+    found = cells(scenario(arms=sweep + ARMS))
+    assert len(found) == 36
+    for i in range(0, 36, 3):
+        block = found[i : i + 3]
+        assert len({(cell.point, cell.repeat) for cell in block}) == 1
+        assert {cell.arm for cell in block} == {"qos", "fcfs", "none"}
+    firsts = [cell.arm for cell in found[::3]]
+    assert firsts == ["qos"] * 3 + ["none"] * 3 + ["fcfs"] * 3 + ["qos"] * 3
+    assert [cell.point for cell in found[::9]] == ["load=0.7", "load=1.1"] * 2
 
 
 def test_given_is_arm_by_arm():
@@ -84,7 +106,7 @@ def test_ids_name_directories():
     assert (found[0].point, found[0].point_values) == ("all", {})
     assert len({cell.id for cell in found}) == 12
     wide = scenario().replace({"scenario.repeats": 101})
-    assert cells(wide)[-1].id == "all/none/r100"
+    assert cells(wide)[-1].id == "all/fcfs/r100"
 
 
 def test_seeds_are_of_the_repeat():

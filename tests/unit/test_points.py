@@ -74,6 +74,22 @@ def test_a_point_makes_the_scenario_of_its_cells():
     assert found[1].variant == "users=4/default"
 
 
+def test_a_point_can_leave_a_population_out():
+    company = """
+[[population]]
+name = "other"
+users = 2
+workload = { use = "echo" }
+[[sweep]]
+name = "company"
+points = [{ name = "both" }, { name = "alone", unset = ["population.other"] }]
+"""
+    found = cells(scenario(company))
+    present = [[each.name for each in cell.scenario.populations] for cell in found]
+    assert present == [["chat", "other"], ["chat"]]
+    assert [cell.point for cell in found] == ["company=both", "company=alone"]
+
+
 def test_sweeps_multiply_and_the_last_changes_first():
     found = cells(scenario(USERS + POLICY))
     assert [cell.point for cell in found] == [

@@ -380,6 +380,16 @@ WRONG = [
         "is not set",
     ),
     (
+        {"arm.fcfs.unset": ["population.close"]},
+        f'{FCFS}.unset."population.close"',
+        "did you mean 'closed'?",
+    ),
+    (
+        {"arm.fcfs.unset": ["population.closed", "population.rt"]},
+        FCFS,
+        "list of length >= 1",
+    ),
+    (
         {"arm.fcfs.unset": ["population.closed.users"]},
         FCFS,
         "give arrival (open) or users",

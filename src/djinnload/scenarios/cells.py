@@ -1,6 +1,7 @@
 """Scenario → cells in the order they run: points × arms × repeats; pure."""
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -50,10 +51,12 @@ def cells(scenario: Scenario, arms: Sequence[str] | None = None) -> tuple[Cell, 
     """Return the cells in the order in which they run.
 
     A round is every arm at every point once: the arms of a point next to each other.
-    ``interleaved``: round after round, the order turned round each time (qos fcfs, fcfs
-    qos, …), so that a steady drift of the host weighs on all alike. ``given``: all
-    repeats of the first arm at the first point, then of the next arm; then the next
-    point. ``shuffled``: in an order that the seed decides.
+    ``interleaved``: round after round, every second one backwards, so that a steady
+    drift of the host weighs on all alike; and after each two another arm goes first, so
+    that each is in each place (abc, cba, bca, acb, cab, bac): what an arm leaves behind
+    does not always hit the same one. ``given``: all repeats of the first arm at the
+    first point, then of the next arm; then the next point. ``shuffled``: in an order
+    that the seed decides.
 
     Args:
         scenario: Of the file.
@@ -140,8 +143,18 @@ def _ordered(rounds: list[list[Cell]], scenario: Scenario) -> list[Cell]:
     if order == "given":
         return [cell for variant in zip(*rounds, strict=True) for cell in variant]
     if order == "interleaved":
-        turned = (each[::-1] if i % 2 else each for i, each in enumerate(rounds))
+        turned = (_turned(each, number) for number, each in enumerate(rounds))
         return [cell for each in turned for cell in each]
     flat = [cell for each in rounds for cell in each]
     Random(f"{scenario.scenario.seed}/order").shuffle(flat)
     return flat
+
+
+def _turned(cells: Sequence[Cell], number: int) -> list[Cell]:
+    """Return the *number*-th round of ``interleaved``."""
+    found: list[Cell] = []
+    for _, several in itertools.groupby(cells, key=lambda cell: cell.point):
+        arms = list(several)
+        first = number // 2 % len(arms)
+        found += arms[first:] + arms[:first]
+    return found[::-1] if number % 2 else found

@@ -24,17 +24,14 @@ def changed(
 ) -> dict[str, Any]:
     """Return a copy of *document* with *unset* removed, then *changes* made.
 
+    What is unset is a key, or a whole population by its name.
+
     Raises:
         ScenarioError: A path leads nowhere; its ``path`` is ``$.`` and that path.
     """
     made = copy.deepcopy(dict(document))
     for path in unset:
-        table, key = _holder(made, path, create=False)
-        if key not in table:
-            near = nearest(key, table)
-            hint = f", did you mean {near!r}?" if near else ""
-            raise ScenarioError(f"$.{path}", f"is not set, nothing to unset{hint}")
-        del table[key]
+        _remove(made, path)
     for path, value in changes.items():
         table, key = _holder(made, path, create=True)
         table[key] = copy.deepcopy(value)
@@ -70,6 +67,20 @@ def pretty(path: str, document: Mapping[str, Any]) -> str:
 def plain(path: str) -> str:
     """Return the path of `changed` that *path*, of an error, is about."""
     return _PRETTY.sub(r".\1", path).removeprefix("$.")
+
+
+def _remove(document: dict[str, Any], path: str) -> None:
+    first, _, name = path.partition(".")
+    elements = document.get(first)
+    if name and "." not in name and isinstance(elements, list):
+        elements.remove(_step(elements, [first, name], 1, name, create=False))
+        return
+    table, key = _holder(document, path, create=False)
+    if key not in table:
+        near = nearest(key, table)
+        hint = f", did you mean {near!r}?" if near else ""
+        raise ScenarioError(f"$.{path}", f"is not set, nothing to unset{hint}")
+    del table[key]
 
 
 def _holder(
