@@ -23,7 +23,7 @@ __all__ = ("block_values", "decide", "point", "series")
 CONFIDENCE = 0.95
 #: From this many repeats on, they are the units of evidence; below it, blocks are.
 ENOUGH_REPEATS = 5
-#: Equal parts of the window for what is measured per time (goodput, in_system).
+#: Equal parts of the window for what is measured per time (goodput, in_system …).
 BINS = 200
 #: More than this many times the evidence is "too near the bound", not a plan.
 _MOST = 2.0**20
@@ -73,6 +73,8 @@ def series(measure: Measure, samples: PopulationSamples) -> Array:
         raise ValueError("gpu_util comes from a probe, pass its samples")
     if measure.metric == "goodput":
         return _goodput(samples)
+    if measure.metric == "throughput":
+        return _throughput(samples)
     if measure.metric == "in_system":
         return _in_system(samples)
     name = _SHARES.get(measure.metric, measure.metric)
@@ -112,6 +114,18 @@ def _goodput(samples: PopulationSamples) -> Array:
     if edges[-1] <= edges[0]:
         return np.empty(0)
     counts, _ = np.histogram(turns.due_ns[good], edges)
+    rates: Array = counts * (SECOND * BINS / (edges[-1] - edges[0]))
+    return rates
+
+
+def _throughput(samples: PopulationSamples) -> Array:
+    """Return units of ok requests per second, by bin of when they were done."""
+    edges, requests = _edges(samples), samples.requests
+    if edges[-1] <= edges[0]:
+        return np.empty(0)
+    ok = np.asarray(requests.outcome == "ok", bool)
+    units = np.nan_to_num(requests.units[ok])
+    counts, _ = np.histogram(requests.done_ns[ok], edges, weights=units)
     rates: Array = counts * (SECOND * BINS / (edges[-1] - edges[0]))
     return rates
 

@@ -40,7 +40,7 @@ __all__ = (
 FAILED, UNDECIDED = "FAILED", "UNDECIDED"
 INTERRUPTED_EXIT, VOID_EXIT, FAIL_EXIT = 130, 4, 1
 
-_TIME, _SHARE, _RATE, _COUNT = "time", "share", "rate", "count"
+_TIME, _SHARE, _RATE, _COUNT, _SIZE = "time", "share", "rate", "count", "size"
 _OF_TURNS = ("latency", "service", "lateness", "blocked", "ttft", "tpot", "session")
 #: What each metric is measured in.
 METRICS: Mapping[str, str] = dict.fromkeys(
@@ -50,10 +50,21 @@ METRICS: Mapping[str, str] = dict.fromkeys(
     "error_rate": _SHARE,
     "gpu_util": _SHARE,
     "goodput": _RATE,
+    "throughput": _RATE,
     "in_system": _COUNT,
+    "bytes_sent": _SIZE,
+    "bytes_received": _SIZE,
+    "bytes": _SIZE,
 }
 #: One number a run: written bare. ``mean()`` of the last two says the same.
-_BARE = ("miss_rate", "error_rate", "goodput", "gpu_util", "in_system")
+_BARE = (
+    "miss_rate",
+    "error_rate",
+    "goodput",
+    "throughput",
+    "gpu_util",
+    "in_system",
+)
 _MEANABLE = ("gpu_util", "in_system")
 _COUNTED = ("miss_rate", "error_rate")
 _STATS = "mean, p50 to p99.9, max"
@@ -86,7 +97,7 @@ class Measure(Struct, frozen=True):
 
     @property
     def unit(self) -> str:
-        """``time`` (ns), ``share`` (0 to 1), ``rate`` (per second) or ``count``."""
+        """``time`` (ns), ``share`` (0 to 1), ``rate`` (/s), ``count``, ``size`` (B)."""
         return METRICS[self.metric]
 
     @property
@@ -100,6 +111,8 @@ class Measure(Struct, frozen=True):
             return units.format_ns(value)
         if self.unit == _SHARE:
             return f"{100 * value:.3g}%"
+        if self.unit == _SIZE:
+            return units.format_bytes(value)
         return f"{value:.4g}/s" if self.unit == _RATE else f"{value:.4g}"
 
 
@@ -272,6 +285,8 @@ def _bound(measure: Measure, text: str) -> float:
             return units.parse(units.Share, text)
         if measure.unit == _RATE:
             return units.parse(units.Hz, text)
+        if measure.unit == _SIZE:
+            return units.parse(units.Size, text)
     except ValueError as error:
         raise ValueError(f"{measure.text} is a {measure.unit}: {error}") from None
     if _NUMBER.fullmatch(text) is None:

@@ -41,7 +41,7 @@ NOT_COMPARABLE = "not comparable"
 #: The first that any row has is the overall decision.
 _EXITS = {VOID: 4, REGRESSION: 1, UNDECIDED: 4, NONE: 0}
 #: Less of it is bad; of all else, more is.
-_FALLING = ("goodput",)
+_FALLING = ("goodput", "throughput")
 #: More than this many times the evidence is "too near the tolerance", not a plan.
 _MOST = 1000.0
 _SIDES = 2

@@ -20,6 +20,7 @@ __all__ = (
     "Hz",
     "Share",
     "Size",
+    "format_bytes",
     "format_ns",
     "parse",
 )
@@ -164,6 +165,16 @@ def format_ns(ns: float) -> str:
         if abs(ns) >= size:
             return f"{ns / size:.3g} {unit}"
     return f"{ns:.3g} ns"
+
+
+def format_bytes(count: float) -> str:
+    """Return a number of bytes for people: ``"12.3 MB"``; ``"n/a"`` for NaN."""
+    if math.isnan(count) or math.isinf(count):
+        return "n/a" if math.isnan(count) else "inf"
+    for unit in ("TB", "GB", "MB", "kB"):
+        if abs(count) >= _SIZE[unit]:
+            return f"{count / _SIZE[unit]:.3g} {unit}"
+    return f"{count:.3g} B"
 
 
 def text(value: object) -> str:

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from djinnload.errors import ScenarioError
 from djinnload.findings import Finding
 from djinnload.objective import Judged, decide, exit_code, parse, run_verdict
 from djinnload.stats.populations import PopulationSamples, Requests, Turns
+from djinnload.summary.numbers import throughput
 from djinnload.units import MS, SECOND
 
 
@@ -52,6 +54,8 @@ def noise(n, seed=0, mean_ms=10.0, spread_ms=1.0):
         ("miss_rate <= 10%", "rate", "miss_rate", 0.1, 0),
         ("error_rate <= 0.01", "rate", "error_rate", 0.01, 0),
         ("goodput >= 20/s", "rate", "goodput", 20, 0),
+        ("throughput >= 90/min", "rate", "throughput", 1.5, 0),
+        ("mean(bytes_sent) <= 64kB", "mean", "bytes_sent", 64_000, 0),
         ("gpu_util >= 50%", "rate", "gpu_util", 0.5, 0),
         ("mean(in_system) <= 8", "rate", "in_system", 8, 0),
     ],
@@ -80,6 +84,8 @@ def test_a_step_is_read():
         ("miss_rate <= 5ms", "miss_rate is a share"),
         ("goodput >= 20", "goodput is a rate"),
         ("in_system <= 5/s", "in_system is a count"),
+        ("mean(bytes) <= 5", "mean(bytes) is a size"),
+        ("mean(throughput) >= 5/s", "write it without mean()"),
         ("latency <= 80ms", "write p95(latency)"),
         ("p95(miss_rate) <= 80%", "write it without p95()"),
         ("p100(latency) <= 80ms", "p50 to p99.9"),
@@ -317,3 +323,19 @@ def test_exit_codes_are_in_order():
     assert exit_code(void) == 4
     assert exit_code(run_verdict([judged(False)])) == 1
     assert exit_code(run_verdict([judged(True)])) == 0
+
+
+def test_throughput_counts_units_that_were_done_in_time():
+    whole = samples(np.full(100, 10.0))
+    due = whole.turns.due_ns
+    known = dict.fromkeys(Requests.__struct_fields__, np.full(100, np.nan))
+    known |= {
+        "outcome": np.where(np.arange(100) < 90, "ok", "error").astype(object),
+        # The last two of the ok ones come after the end of measure.
+        "done_ns": due + np.where(np.arange(100) < 88, 1, 10**12),
+        "units": np.full(100, 3.0),
+    }
+    found = msgspec.structs.replace(whole, requests=Requests(**known))
+    decision = decide(parse("throughput >= 200/s"), [found])
+    assert decision.value == pytest.approx(3 * 88)
+    assert decision.value == pytest.approx(throughput(found))

@@ -138,6 +138,19 @@ def test_undefined_values_are_left_out():
         stats.values(found, "latencies")
 
 
+def test_bytes_are_of_a_turn_for_each_unit_of_its_work():
+    heavy = [each | {"bytes_sent": 30, "bytes_received": 6} for each in DIALOGUE]
+    found = fold(heavy)
+    assert found.turns.bytes_sent.tolist() == [90, 30]
+    assert stats.values(found, "bytes_sent").tolist() == [30, 30]
+    assert stats.values(found, "bytes_received").tolist() == [6, 6]
+    assert stats.values(found, "bytes").tolist() == [36, 36]
+    two = fold([heavy[0] | {"units": 4}, heavy[3] | {"session": 1}])
+    assert stats.values(two, "bytes").tolist() == [9, 36]
+    lost = fold([*heavy, {"session": 9, "due_ns": 99 * MS, "outcome": "timeout"}])
+    assert stats.values(lost, "bytes").tolist() == [36, 36, np.inf]
+
+
 def test_requests_by_step():
     found = fold(DIALOGUE)
     assert stats.values(found, "request_latency", "prefill").tolist() == [10 * MS]
@@ -248,6 +261,7 @@ request = st.fixed_dictionaries(
         "outcome": st.sampled_from(["ok", "ok", "ok", "timeout", "wrong"]),
         "phase": st.sampled_from(["measure", "measure", "warmup", "cooldown"]),
         "units": st.integers(1, 3),
+        "bytes_sent": st.integers(0, 2**40),
     }
 )
 
@@ -271,12 +285,13 @@ def test_turns_are_what_a_plain_loop_makes(drawn):
             max(r["done_ns"] for r in group),
             all(r["outcome"] == "ok" for r in group),
             sum(r["units"] for r in group),
+            sum(r["bytes_sent"] for r in group),
             sum(r["done_ns"] - r["due_ns"] for r in group),
         )
         for group in groups.values()
     )
     t = found.turns
-    columns = (t.due_ns, t.done_ns, t.ok, t.units, t.service_ns)
+    columns = (t.due_ns, t.done_ns, t.ok, t.units, t.bytes_sent, t.service_ns)
     assert sorted(zip(*(c.tolist() for c in columns), strict=True)) == expected
     assert (np.diff(t.due_ns) >= 0).all()
     assert len(found.requests.due_ns) == sum(map(len, groups.values()))

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from djinnload.units import Bandwidth, Duration, Hz, Share, Size, format_ns, parse
+from djinnload.units import (
+    Bandwidth,
+    Duration,
+    Hz,
+    Share,
+    Size,
+    format_bytes,
+    format_ns,
+    parse,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +69,19 @@ def test_anything_else_is_refused_with_the_reason(kind, value, reason):
 def test_ns_survive_the_round_trip(ns):
     """No float is in between."""
     assert ns == parse(Duration, f"{ns}ns")
+
+
+def test_bytes_are_printed_for_people():
+    """Three digits and the decimal unit that fits."""
+    assert [
+        format_bytes(x) for x in (13_476_839_424, 999, 1e6, math.nan, -math.inf)
+    ] == [
+        "13.5 GB",
+        "999 B",
+        "1 MB",
+        "n/a",
+        "inf",
+    ]
 
 
 def test_time_spans_are_printed_for_people():

@@ -22,7 +22,14 @@ __all__ = ("POSITIONS", "PREFIX", "TOTALS", "is_total", "shortest", "unequal")
 #: Of ``comparison.equal_work``: the shorter of two sessions begins the longer one.
 PREFIX = "prefix"
 #: Metrics that say what a token or a first answer takes; all others are totals.
-_A_TOKEN = ("request_latency", "ttft", "tpot")
+_A_TOKEN = (
+    "request_latency",
+    "ttft",
+    "tpot",
+    "bytes_sent",
+    "bytes_received",
+    "bytes",
+)
 #: Why a total is not compared.
 TOTALS = "equal_work = prefix: totals are not compared"
 #: What to say of the metrics that are.

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from jinja2 import Undefined
 
+from djinnload import units
+
 __all__ = ("FILTERS", "amount", "few", "interval", "number", "percent", "percentile")
 
 _TIMES = re.compile(
     r"latency|service|queue|exec|ttft|tpot|lateness|blocked|\bsession\b"
 )
 _SHARES = re.compile(r"rate|util|share")
+_PER_SECOND = re.compile(r"goodput|throughput")
 _NONE = "–"
 #: Reasons of one code that are shown.
 _FEW = 3
@@ -44,7 +47,9 @@ def amount(value: object, metric: str) -> str:
         return f"{number(value / 1e6)} ms"
     if _SHARES.search(metric):
         return percent(value)
-    return f"{number(value)} /s" if "goodput" in metric else number(value)
+    if "bytes" in metric:
+        return units.format_bytes(value)
+    return f"{number(value)} /s" if _PER_SECOND.search(metric) else number(value)
 
 
 def percentile(values: object, name: str) -> str:

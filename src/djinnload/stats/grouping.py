@@ -294,6 +294,8 @@ def _single(taken: Parts) -> dict[str, Any]:
         "lateness_ns": lambda: sent() - ready(),
         "blocked_ns": lambda: np.maximum(ready(), 0),
         "units": taken["units"],
+        "bytes_sent": taken["bytes_sent"],
+        "bytes_received": taken["bytes_received"],
         "number": taken["turn"],
         "first_ns": taken["first_ns"],
         "answered_ns": done,
@@ -315,7 +317,10 @@ def _several(taken: Parts, grouped: _Grouped) -> dict[str, Any]:
         "done_ns": _after(steps, latency),
         "ok": grouped.each(np.logical_and, one["ok"]()),
         "latency_ns": lambda: latency().astype(np.float64),
-        "units": pack(grouped.each(np.add, taken["units"]())),
+        **{
+            name: pack(grouped.each(np.add, taken[name]()))
+            for name in ("units", "bytes_sent", "bytes_received")
+        },
         "number": pack(grouped.first(taken["turn"]())),
         "first_ns": pack(grouped.first(taken["first_ns"]())),
         "answered_ns": pack(grouped.first(taken["done_ns"]())),

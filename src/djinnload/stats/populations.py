@@ -3,7 +3,7 @@
 Percentiles are nearest rank, everywhere. A turn that is not ok ranks as +inf.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -71,7 +71,7 @@ class Turns(Columns):
         service_ns, queue_ns, exec_ns, lateness_ns, blocked_ns: Sums over its requests.
         ttft_ns: First step's done (first token if the target streams) − due.
         tpot_ns: (done − ttft point) ÷ (units − 1); NaN for one unit.
-        units: Sum over its requests.
+        units, bytes_sent, bytes_received: Sums over its requests.
         number: int64; the turn's number within its session.
     """
 
@@ -88,6 +88,8 @@ class Turns(Columns):
         "ttft_ns",
         "tpot_ns",
         "units",
+        "bytes_sent",
+        "bytes_received",
         "number",
     )
 
@@ -177,7 +179,8 @@ def values(samples: PopulationSamples, metric: str, step: str | None = None) -> 
         samples: One population of one cell.
         metric: latency, service, queue, exec, lateness, blocked, ttft, tpot (a turn,
             ns); request_latency (a request, ns); session (last done − first due of
-            those that ended within measure, ns); miss, error (a turn, 0 or 1).
+            those that ended within measure, ns); miss, error (a turn, 0 or 1);
+            bytes_sent, bytes_received, bytes (both) of a turn, a unit of its work.
         step: Of request_latency only: requests of this step alone.
 
     Returns:
@@ -194,8 +197,10 @@ def values(samples: PopulationSamples, metric: str, step: str | None = None) -> 
         return _request_latency(samples.requests, step)
     if metric == "session":
         return sessions(samples)
+    if metric in _BYTES:
+        return _bytes_a_unit(samples.turns, _BYTES[metric])
     if metric not in METRICS:
-        known = (*METRICS, *_SHARES, "request_latency", "session")
+        known = (*METRICS, *_SHARES, *_BYTES, "request_latency", "session")
         raise ValueError(f"no metric {metric!r} (there is: {', '.join(known)})")
     return _ranked(getattr(samples.turns, f"{metric}_ns"), samples.turns.ok)
 
@@ -305,6 +310,19 @@ _SHARES: Mapping[str, Callable[[PopulationSamples], Array]] = {
     "miss": _miss,
     "error": _error,
 }
+
+
+#: Columns that each metric of bytes adds up.
+_BYTES: Mapping[str, tuple[str, ...]] = {
+    "bytes_sent": ("bytes_sent",),
+    "bytes_received": ("bytes_received",),
+    "bytes": ("bytes_sent", "bytes_received"),
+}
+
+
+def _bytes_a_unit(turns: Turns, columns: Sequence[str]) -> Array:
+    units = np.where(turns.units > 0, turns.units, np.nan)
+    return _ranked(sum(getattr(turns, name) for name in columns) / units, turns.ok)
 
 
 def _ranked(measured: Array, ok: Array) -> Array:
