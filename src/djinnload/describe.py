@@ -62,6 +62,7 @@ class Description(Struct, frozen=True):
         skipped: ``point/arm`` that are left out.
         populations: By arm; with sweeps by ``point/arm``.
         behaviours: Of each arm that has any.
+        baseline: The arm that the others are compared with; None: nothing is compared.
         cell_s: Of warm-up and measure of one cell, by the same keys.
         seconds: Of warm-up and measure, all cells and calibration together.
         grace_s: That may come on top, at most.
@@ -75,6 +76,7 @@ class Description(Struct, frozen=True):
     skipped: tuple[str, ...]
     populations: Mapping[str, tuple[Expected, ...]]
     behaviours: Mapping[str, Mapping[str, str]]
+    baseline: str | None
     cell_s: Mapping[str, float]
     models: tuple[Model, ...]
     seconds: float
@@ -127,6 +129,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         skipped=tuple(dict.fromkeys(cell.variant for cell in skipped(scenario, arms))),
         populations=populations,
         behaviours=asked,
+        baseline=scenario.comparison.baseline if scenario.comparison else None,
         cell_s=seconds,
         models=workshop.models,
         seconds=(sum(r.warmup + r.duration for r in runs) + calibration) / 1e9,

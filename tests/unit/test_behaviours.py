@@ -9,11 +9,13 @@ from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, ScenarioError
 from djinnload.health.run import unproven
 from djinnload.plan import Workshop, plan
+from djinnload.report.plan_text import show_plan
 from djinnload.scenarios.behaviours import (
     NAMES,
     PRESETS,
     Behaviours,
     differing,
+    matrix,
     resolved,
 )
 from djinnload.scenarios.cells import cells
@@ -44,6 +46,44 @@ name = "plain"
 baseline = "full"
 metrics = ["mean(latency)"]
 """
+
+
+def test_the_matrix_shows_what_each_arm_leaves_out():
+    arms = {name: PRESETS[name] for name in PRESETS if name.startswith("full")}
+    names, rows = matrix(arms, "full")
+    assert names == NAMES
+    starred = {arm: [n for n, w in zip(names, words, strict=True) if w.endswith(" *")]
+               for arm, words in rows}  # fmt: skip
+    assert starred == {
+        "full": [],
+        "full_without_skeletonization": ["result"],
+        "full_without_stateful_caching": ["state"],
+        "full_without_phase_detection": ["phases"],
+        "full_without_plan_cache": ["plan"],
+        "full_without_vmu": ["memory"],
+    }
+    names, rows = matrix({"full": PRESETS["full"], "plain": {}}, None)
+    assert dict(rows)["plain"] == ("–",) * len(names)
+    assert not any(word.endswith("*") for _, words in rows for word in words)
+
+
+def test_check_prints_the_matrix_before_anything_runs(capsys):
+    skipping = 'skip = { users = [2] }\nbehaviours = { preset = "semantic_blind" }'
+    text = TEXT.replace('behaviours = { preset = "semantic_blind" }', skipping)
+    sweep = (
+        '[[sweep]]\nname = "users"\npath = "population.chat.users"\nvalues = [1, 2]\n'
+    )
+    show_plan(describe(loads(text + sweep)))
+    lines = capsys.readouterr().out.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("behaviours"))
+    assert lines[at].strip() == "behaviours (* other than in full)"
+    heads, blind, full = (line.split() for line in lines[at + 1 : at + 4])
+    assert heads == ["arm", *(n for n in NAMES if n in PRESETS["full"]), "n/a", "at"]
+    assert blind[:3] == ["blind", "per_call", "*"]
+    differ = differing([PRESETS["semantic_blind"], PRESETS["full"]])
+    assert (blind.count("*"), blind[-1]) == (len(differ), "users=2")
+    assert full[:3] == ["full", "resident", "session"]
+    assert "*" not in full
 
 
 def test_presets_differ_as_the_evaluation_has_it():

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from djinnload.describe import Description, Expected
 from djinnload.report.amounts import number
+from djinnload.scenarios import behaviours
 
 __all__ = ("show_plan",)
 
@@ -22,9 +23,8 @@ def show_plan(plan: Description) -> None:
             for each in populations:
                 table.add_row(*map(escape, _expected(each)))
             console.print(table)
-    for arm, asked in plan.behaviours.items():
-        words = ", ".join(f"{name} {word}" for name, word in asked.items())
-        console.print(f"arm {arm}: {words}", markup=False)
+    if plan.behaviours:
+        console.print(_matrix(plan))
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
     more = ", calibration included" if plan.calibrated else ""
@@ -66,6 +66,20 @@ def _plan_of_points(plan: Description) -> Table:
         for key in plan.skipped:
             if key.rpartition("/")[0] == point:
                 table.add_row(*map(escape, (point, key.rpartition("/")[2])), "skipped")
+    return table
+
+
+def _matrix(plan: Description) -> Table:
+    """Return what each arm is told to do; a star: other than the baseline is."""
+    names, rows = behaviours.matrix(plan.behaviours, plan.baseline)
+    title = "behaviours"
+    if plan.baseline in plan.behaviours:
+        title += f" (* other than in {plan.baseline})"
+    skips = [key.rpartition("/") for key in plan.skipped]
+    table = _plain_table(title, "arm", *names, *["n/a at"] * bool(skips))
+    for arm, words in rows:
+        at = ", ".join(point for point, _, name in skips if name == arm)
+        table.add_row(*map(escape, (arm, *words, *[at or "–"] * bool(skips))))
     return table
 
 

@@ -17,6 +17,7 @@ __all__ = (
     "PRESETS",
     "Behaviours",
     "differing",
+    "matrix",
     "of_arm",
     "problems",
     "resolved",
@@ -105,6 +106,29 @@ def differing(arms: Iterable[Mapping[str, str]]) -> set[str]:
     """Return the names of behaviours that are not the same in all *arms*."""
     found = list(arms)
     return {n for n in NAMES if len({each.get(n) for each in found}) > 1}
+
+
+def matrix(
+    arms: Mapping[str, Mapping[str, str]], baseline: str | None
+) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
+    """Return the names of behaviours that any arm has, and each arm's words for them.
+
+    A word that differs from the baseline's ends in ``*``; a dash: the arm says nothing.
+
+    Args:
+        arms: Behaviours of each.
+        baseline: Arm that the others are held against; None, or no such arm: no stars.
+    """
+    names = tuple(n for n in NAMES if any(n in each for each in arms.values()))
+    usual = arms.get(baseline or "")
+
+    def word(asked: Mapping[str, str], name: str) -> str:
+        said = asked.get(name, "–")
+        differs = usual is not None and said != usual.get(name, "–")
+        return f"{said} *" if differs else said
+
+    rows = [(arm, tuple(word(said, n) for n in names)) for arm, said in arms.items()]
+    return names, rows
 
 
 def problems(asked: Behaviours | None) -> Iterator[tuple[str, str]]:
