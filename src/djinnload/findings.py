@@ -36,6 +36,7 @@ class Finding(Struct, frozen=True):
         value: The number that the rule compares; None where there is none.
         population: Empty: of the whole cell or run.
         accepted: It would have been void, but for ``--accept``.
+        point: Of a rule over a run: that it is about alone; empty: all of them.
     """
 
     code: str
@@ -44,6 +45,7 @@ class Finding(Struct, frozen=True):
     value: float | None = None
     population: str = ""
     accepted: bool = False
+    point: str = ""
 
 
 Found = Iterator[Finding]

@@ -64,6 +64,7 @@ def test_windows_are_what_a_loop_counts(cell, name):
             "achieved_per_s": pytest.approx(len(done_here) / seconds),
             "goodput_per_s": pytest.approx(len(good) / seconds),
             "errors": sum(not ok for _, _, ok in mine),
+            "misses": len(mine) - len(good),
             "in_system": pytest.approx(there / (b - a)),
             "p50_ms": quantile(latency, 0.5),
             "p99_ms": quantile(latency, 0.99),

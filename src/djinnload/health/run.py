@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import structs
 
 from djinnload.findings import Finding, Found, accept, note, void
 from djinnload.health.work import unequal
@@ -192,13 +193,14 @@ def _contention(point: str, baseline: "Sequence[CellEvidence]") -> Found:
     idle = {name: ratio for name, ratio in ratios.items() if ratio < CONTENDED}
     listed = ", ".join(f"{name} {ratio:.2f} ×" for name, ratio in idle.items())
     if idle and len(idle) == len(ratios):
-        yield void(
+        found = void(
             "NO_CONTENTION",
             f"{point}: in the baseline arm requests took {listed} what they take "
             f"without waiting, {CONTENDED} × at least shows contention; raise the "
             "load, as no policy can matter where nobody waits",
             max(idle.values()),
         )
+        yield structs.replace(found, point=point)
     for name, ratio in idle.items():
         if len(idle) < len(ratios):
             yield note(

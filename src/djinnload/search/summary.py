@@ -21,9 +21,10 @@ from djinnload.search.machine import End, Look, Probe, Range, Search
 from djinnload.stats.knee import knee
 from djinnload.stats.populations import PopulationSamples
 from djinnload.summary import numbers as summarize
+from djinnload.summary.bottleneck import GENERATOR
 from djinnload.summary.fold import read_run
 from djinnload.summary.run import Cell
-from djinnload.summary.scaling import GENERATOR, TURNED_AWAY
+from djinnload.summary.scaling import TURNED_AWAY
 from djinnload.units import SECOND
 
 __all__ = ("FILE", "Played", "asked_range", "fold")

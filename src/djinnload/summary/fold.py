@@ -23,8 +23,8 @@ from djinnload.reading import columns, hlog, packing
 from djinnload.reading.files import read_json, read_probes, sample_groups, write_json
 from djinnload.stats import grouping
 from djinnload.stats.populations import Array, PopulationSamples
+from djinnload.summary import classes, fairness, scaling, spread
 from djinnload.summary import numbers as summarize
-from djinnload.summary import scaling, spread
 from djinnload.summary.numbers import turn_times
 from djinnload.summary.run import Cell, curves, run_summary
 
@@ -82,7 +82,9 @@ def fold_run(run_dir: Path) -> Document:
     if index:
         _repair(run_dir, index, cells)
     summary = summarize.finite(
-        run_summary(manifest, cells) | scaling.of_run(manifest, cells)
+        run_summary(manifest, cells)
+        | scaling.of_run(manifest, cells)
+        | classes.of_run(cells)
     )
     write_json(run_dir / "curves.json", curves(cells))
     write_json(run_dir / "summary.json", summary)
@@ -185,6 +187,7 @@ def _cell_summary(
             name: _population(samples, plans.get(name) or {}, proof)
             for name, samples in evidence.populations.items()
         },
+        "fairness": fairness.of_cell(evidence),
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),

@@ -14,7 +14,7 @@ from djinnload import objective
 from djinnload.sample import OUTCOMES
 from djinnload.stats import populations as stats
 from djinnload.stats.populations import Array, PopulationSamples, Turns
-from djinnload.summary import windows
+from djinnload.summary import fairness, windows
 from djinnload.summary.spread import spread_of, times
 from djinnload.units import MS, SECOND
 
@@ -100,6 +100,8 @@ def pooled(repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
     made["error_rate"] = _share("error", repeats, worths)
     for metric in (*_TIMES, *_TIMES_OF_ALL):
         made[f"{metric}_ms"] = times([turn_times(r.turns, metric) for r in repeats])
+    made["starvation"] = fairness.starvation(repeats)
+    made["user_fairness"] = fairness.over_users(repeats)
     made["in_system"] = _in_system(repeats)
     made["verified"] = _verified(repeats)
     made["time_split_ms"] = time_split(repeats)

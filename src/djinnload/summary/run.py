@@ -290,12 +290,13 @@ def _comparisons(
     if comparison is None:
         return []
     baseline, metrics = str(comparison.get("baseline")), comparison.get("metrics") or ()
-    shared, work = _spoiling(of_run), comparison.get("equal_work") or "exact"
+    of_run, work = tuple(of_run), comparison.get("equal_work") or "exact"
     made: list[Document] = []
     for (arm, point), cells in found.items():
         against = found.get((baseline, point))
         if arm != baseline and against is not None:
-            made += compared(cells, against, metrics, void=shared, equal_work=work)
+            why = _spoiling(of_run, point)
+            made += compared(cells, against, metrics, void=why, equal_work=work)
     for each, p in zip(made, holm([each["p"] for each in made]), strict=True):
         each["p_holm"] = p
     return made
@@ -368,8 +369,10 @@ def why_not(
     return _spoiling(judge_run(evidence, comparison, of_cells, accepted=accepted))
 
 
-def _spoiling(of_run: Iterable[Finding]) -> list[str]:
-    return [f.code for f in of_run if f.void and f.code in _OF_COMPARISONS]
+def _spoiling(of_run: Iterable[Finding], point: str = "") -> list[str]:
+    """Return codes that forbid comparisons at *point*; empty: at any."""
+    about = [f for f in of_run if not point or f.point in {"", point}]
+    return [f.code for f in about if f.void and f.code in _OF_COMPARISONS]
 
 
 def _measured(metric: str, repeats: Iterable[PopulationSamples]) -> bool:

@@ -13,11 +13,11 @@ from djinnload.scenarios import rates
 from djinnload.stats import intervals
 from djinnload.stats.knee import knee
 from djinnload.stats.populations import PopulationSamples
+from djinnload.summary import bottleneck
 from djinnload.summary import numbers as summarize
 from djinnload.summary.run import Cell, groups
 
 __all__ = (
-    "GENERATOR",
     "TURNED_AWAY",
     "Axis",
     "axis",
@@ -36,14 +36,6 @@ ENOUGH_REPEATS = 3
 TURNED_AWAY = 0.05
 _ENDS = {".users": "users", ".arrival.rate": "rate"}
 _FACTOR = "scenario.load"
-#: Reasons that lie with the generator or its host, never with the server.
-GENERATOR = ("LATE", "CPU", "LOOP_STALL", "UNDELIVERED", "DROPPED", "ARRIVALS")
-_PARTS = {
-    "queue": "the server's queue",
-    "compute": "the server's compute",
-    "transfer": "transfer: network, framing, and the client",
-    "idle": "pauses of the sessions themselves",
-}
 
 
 class Axis(Struct, frozen=True):
@@ -170,6 +162,7 @@ def knees(found: Groups, over: Axis) -> Iterator[Document]:
         bend = knee(curve)
         full = [load for load, cells in series if _full(cells)]
         top, last = series[-1]
+        held = _held_up(last, over)
         yield {
             "arm": arm,
             "sweep": over.sweep,
@@ -179,7 +172,8 @@ def knees(found: Groups, over: Axis) -> Iterator[Document]:
             "saturation_load": min(full, default=None),
             "most_per_s": max(throughput for _, throughput in curve),
             "top_load": top,
-            "held_up_by": _held_up_by(last, over),
+            "held_up_by": bottleneck.said(held),
+            "bottleneck": held,
         }
 
 
@@ -256,16 +250,9 @@ def _full_one(cell: Cell) -> bool:
     return away or any(True for _ in health_load.saturated(cell.evidence))
 
 
-def _held_up_by(cells: Sequence[Cell], over: Axis) -> str | None:
-    """Return what took most of the time at the highest load, as far as data tell."""
-    codes = {each.code for cell in cells for each in cell.findings if each.void}
-    if blamed := sorted(codes.intersection(GENERATOR)):
-        return f"the generator or its host: {', '.join(blamed)}"
-    repeats = [each for cell in cells for each in _samples(cell, over)]
-    split = summarize.time_split(repeats)
-    known = {part: ms for part, ms in split.items() if ms is not None}
-    if not known:
-        return None
-    most = max(known, key=lambda part: known[part])
-    share = known[most] / sum(known.values()) if sum(known.values()) else 0.0
-    return f"{_PARTS[most]}, {share:.0%} of a turn's time"
+def _held_up(cells: Sequence[Cell], over: Axis) -> Document | None:
+    return bottleneck.found(
+        [cell.evidence for cell in cells if cell.evidence],
+        [each for cell in cells for each in _samples(cell, over)],
+        [each for cell in cells for each in cell.findings],
+    )

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,11 +11,23 @@ from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.summary.spread import enough
 from djinnload.units import MS, SECOND
 
-__all__ = ("MOST", "edges", "windows")
+__all__ = ("MOST", "Presence", "edges", "presence", "windows")
 
 #: Windows at most; longer runs get wider ones, in whole seconds.
 MOST = 120
 _QUANTILES = {"p50_ms": 0.5, "p99_ms": 0.99}
+
+
+class Presence(NamedTuple):
+    """How many turns were there in each window, and came back ok in it.
+
+    Attributes:
+        in_system: float64; time-weighted mean.
+        back: int64.
+    """
+
+    in_system: Array
+    back: Array
 
 
 def edges(window_ns: tuple[int, int]) -> Array:
@@ -36,7 +48,8 @@ def windows(samples: PopulationSamples) -> list[dict[str, Any]]:
     Each has ``at_s`` (its begin, from the start of measure), ``seconds``,
     ``offered_per_s`` (turns due in it), ``achieved_per_s`` (ok and done in it),
     ``goodput_per_s`` (due in it, ok and within the deadline), ``errors`` (due in it and
-    not ok), ``in_system`` (time-weighted mean), and, of the latency of turns due in it,
+    not ok), ``misses`` (due in it and not ok, or later than the deadline),
+    ``in_system`` (time-weighted mean), and, of the latency of turns due in it,
     ``p50_ms`` and ``p99_ms``: a turn that is not ok ranks as +inf, None where there are
     too few.
     """
@@ -44,13 +57,12 @@ def windows(samples: PopulationSamples) -> list[dict[str, Any]]:
     if len(at) < 2:  # noqa: PLR2004 - a window has two edges
         return []
     turns = samples.turns
-    due, done, ok = turns.due_ns, turns.done_ns, turns.ok
+    due, ok = turns.due_ns, turns.ok
     bounds = np.searchsorted(due, at)
     seconds = np.diff(at) / SECOND
-    achieved, _ = np.histogram(done[ok], at)
+    inside, achieved = presence(samples)
     good = _per_window(stats.within_deadline(samples), bounds)
     failed = _per_window(~ok, bounds)
-    inside = (_elapsed(due, at) - _elapsed(done, at)) / np.diff(at)
     latency = np.where(ok, turns.latency_ns, np.inf)
     return [
         {
@@ -60,11 +72,24 @@ def windows(samples: PopulationSamples) -> list[dict[str, Any]]:
             "achieved_per_s": float(achieved[i] / seconds[i]),
             "goodput_per_s": float(good[i] / seconds[i]),
             "errors": int(failed[i]),
+            "misses": int(bounds[i + 1] - bounds[i] - good[i]),
             "in_system": float(inside[i]),
             **_quantiles(latency[bounds[i] : bounds[i + 1]]),
         }
         for i in range(len(seconds))
     ]
+
+
+def presence(samples: PopulationSamples) -> Presence:
+    """Return who was there, window by window, of one population of one cell."""
+    at = edges(samples.window_ns)
+    if len(at) < 2:  # noqa: PLR2004 - a window has two edges
+        return Presence(np.empty(0), np.empty(0, np.int64))
+    turns = samples.turns
+    done = turns.done_ns
+    back, _ = np.histogram(done[turns.ok], at)
+    inside = (_elapsed(turns.due_ns, at) - _elapsed(done, at)) / np.diff(at)
+    return Presence(inside, back)
 
 
 def _per_window(hits: Array, bounds: Array) -> Array:
