@@ -61,7 +61,7 @@ class Description(Struct, frozen=True):
         repeats: Of each arm at each point.
         skipped: ``point/arm`` that are left out.
         populations: By arm; with sweeps by ``point/arm``.
-        behaviours: Of each arm that has any.
+        behaviours: Of each arm that has any, as the file has them.
         baseline: The arm that the others are compared with; None: nothing is compared.
         cell_s: Of warm-up and measure of one cell, by the same keys.
         seconds: Of warm-up and measure, all cells and calibration together.
@@ -128,7 +128,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         repeats=scenario.scenario.repeats,
         skipped=tuple(dict.fromkeys(cell.variant for cell in skipped(scenario, arms))),
         populations=populations,
-        behaviours=asked,
+        behaviours={a.name: asked[a.name] for a in scenario.arms if a.name in asked},
         baseline=scenario.comparison.baseline if scenario.comparison else None,
         cell_s=seconds,
         models=workshop.models,

@@ -78,10 +78,11 @@ def test_check_prints_the_matrix_before_anything_runs(capsys):
     at = next(i for i, line in enumerate(lines) if line.startswith("behaviours"))
     assert lines[at].strip() == "behaviours (* other than in full)"
     heads, blind, full = (line.split() for line in lines[at + 1 : at + 4])
-    assert heads == ["arm", *(n for n in NAMES if n in PRESETS["full"]), "n/a", "at"]
+    assert heads == ["arm", *(n for n in NAMES if n in PRESETS["full"])]
     assert blind[:3] == ["blind", "per_call", "*"]
     differ = differing([PRESETS["semantic_blind"], PRESETS["full"]])
-    assert (blind.count("*"), blind[-1]) == (len(differ), "users=2")
+    assert blind.count("*") == len(differ)
+    assert "arm blind: n/a at users=2" in lines
     assert full[:3] == ["full", "resident", "session"]
     assert "*" not in full
 

@@ -1,5 +1,7 @@
 """What a run would do, in the terminal: for ``djinnload check``."""
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,6 +27,8 @@ def show_plan(plan: Description) -> None:
             console.print(table)
     if plan.behaviours:
         console.print(_matrix(plan))
+    for line in _left_out(plan):
+        console.print(line, markup=False)
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
     more = ", calibration included" if plan.calibrated else ""
@@ -75,12 +79,20 @@ def _matrix(plan: Description) -> Table:
     title = "behaviours"
     if plan.baseline in plan.behaviours:
         title += f" (* other than in {plan.baseline})"
-    skips = [key.rpartition("/") for key in plan.skipped]
-    table = _plain_table(title, "arm", *names, *["n/a at"] * bool(skips))
+    table = _plain_table(title, "arm", *names)
     for arm, words in rows:
-        at = ", ".join(point for point, _, name in skips if name == arm)
-        table.add_row(*map(escape, (arm, *words, *[at or "–"] * bool(skips))))
+        table.add_row(*map(escape, (arm, *words)))
     return table
+
+
+def _left_out(plan: Description) -> Iterator[str]:
+    """Yield where each arm is not measured."""
+    points: dict[str, list[str]] = {}
+    for key in plan.skipped:
+        point, _, arm = key.rpartition("/")
+        points.setdefault(arm, []).append(point)
+    for arm, at in points.items():
+        yield f"arm {arm}: n/a at {', '.join(at)}"
 
 
 _PLANNED = ("population", "class", "workload", "load", "sessions", "requests")
