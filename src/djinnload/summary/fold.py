@@ -23,7 +23,7 @@ from djinnload.reading import columns, hlog, packing
 from djinnload.reading.files import read_json, read_probes, sample_groups, write_json
 from djinnload.stats import grouping
 from djinnload.stats.populations import Array, PopulationSamples
-from djinnload.summary import classes, fairness, scaling, spread
+from djinnload.summary import classes, effects, fairness, scaling, spread
 from djinnload.summary import numbers as summarize
 from djinnload.summary.numbers import turn_times
 from djinnload.summary.run import Cell, curves, run_summary
@@ -84,6 +84,7 @@ def fold_run(run_dir: Path) -> Document:
     summary = summarize.finite(
         run_summary(manifest, cells)
         | scaling.of_run(manifest, cells)
+        | effects.of_run(manifest, cells)
         | classes.of_run(cells)
     )
     write_json(run_dir / "curves.json", curves(cells))
