@@ -22,6 +22,7 @@ PINNED = {
     "efficientnet-tiny": "6250db54b0cb1463491a9fdb680a269519573ab46df7d822ffbc1e2caf126867",
     "clip-tiny": "2e97c5e6df57934ae65961011bab97f78971f2aceb77e3cce68593bae43be770",
     "whisper-micro": "9e45c8ae46a42f66ec602bb128fbcde835643ae0bbc28213706e7bc9d9ff56c0",
+    "wav2vec2-tiny": "ce0b5dad8a5aacffebb9535f88914d4dfe14dcbedf4661d363897ae3bdd1f383",
     "blip-tiny": "f1dd9cf6948e8b95e614c0b54a302c9fb026edfccf50c7984c803d9555801b50",
     "synthetic-transformer": "6db9d870893b7049c6061d4b6f58ff6e99e3e7997896e10fdb02c7267414437a",
     "synthetic-cnn": "6fc8810b13c1941cda89efd5bd811e303b1fd15a1e277b6189ed2e849efa4a7f",

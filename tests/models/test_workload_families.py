@@ -1,4 +1,4 @@
-"""Encoder, vision, multimodal, synthetic: over the wire, and wrong in every way."""
+"""Encoders, vision, multimodal, synthetic: over the wire, and wrong in every way."""
 
 import subprocess
 import sys
@@ -37,6 +37,11 @@ CASES = {
     "efficientnet": ("vision", {"model": "efficientnet-tiny", "batch": 4}),
     "clip": ("multimodal", {"model": "clip-tiny", "batch": 2}),
     "blip": ("multimodal", {"model": "blip-tiny", "tokens": 5}),
+    "wav2vec2": ("speech_encoder", {"model": "wav2vec2-tiny", "batch": 2}),
+    "wav2vec2-half": (
+        "speech_encoder",
+        {"model": "wav2vec2-tiny", "dtype": "float16"},
+    ),
     "transformer": ("synthetic", {"block": "transformer", "hidden": 32, "layers": 2}),
     "cnn": ("synthetic", {"block": "cnn", "channels": 8, "batch": 2}),
     "hybrid": ("synthetic", {"block": "hybrid", "hidden": 32}),
@@ -168,6 +173,11 @@ def not_normalised(name, values):
     return (values - 0.45) / 0.225 if name == "pixel_values" else values
 
 
+def moved(name, values):
+    """A tenth of a second later: as if other samples had been heard."""
+    return np.roll(values, 1600, axis=1) if name == "input_values" else values
+
+
 def test_torch_stays_out_of_the_process_that_makes_the_load():
     code = (
         "import sys\n"
@@ -212,6 +222,9 @@ def test_wrong_answers_are_caught(name):
             assert not workload.verify(request, wrong, reference).ok
         if "pixel_values" in request.inputs:
             wrong = right(request, not_normalised)
+            assert not workload.verify(request, wrong, reference).ok
+        if "input_values" in request.inputs:
+            wrong = right(request, moved)
             assert not workload.verify(request, wrong, reference).ok
         for spoil in (np.nan, 1e9):
             outputs = {n: t.numpy().copy() for n, t in right(request).outputs.items()}
@@ -263,6 +276,28 @@ def test_pixels_are_normalised_as_published(model):
     made = images.pixels(found, [plain])
     wanted = (np.array([200, 100, 50]) / 255 - mean) / std
     assert np.allclose(made.reshape(3, -1), wanted[:, None], atol=1e-3)
+
+
+def test_speech_is_of_mean_0_and_variance_1_as_published(tmp_path):
+    """And a file is heard as it is; one that is too short is refused."""
+    from scipy.io import wavfile
+
+    (seeded,) = asked(built("speech_encoder", {"model": "wav2vec2-tiny"})[0], 1)
+    values = seeded.inputs["input_values"].numpy()
+    assert values.shape == (1, 80_000)
+    assert abs(values.mean()) < 1e-6
+    assert values.std() == pytest.approx(1, abs=1e-3)
+    assert seeded.units == 5
+    tone = (8000 * np.sin(np.arange(3 * 80_000) / 9)).astype(np.int16)
+    wavfile.write(tmp_path / "tone.wav", 16_000, tone)
+    given = {"model": "wav2vec2-tiny", "audio": str(tmp_path / "tone.wav")}
+    (heard,) = asked(built("speech_encoder", given)[0], 1)
+    window = heard.inputs["input_values"].numpy()[0]
+    cut = tone.reshape(3, -1).astype(float)
+    wanted = (cut - cut.mean(axis=1, keepdims=True)) / cut.std(axis=1, keepdims=True)
+    assert min(np.abs(wanted - window).max(axis=1)) < 1e-3
+    wavfile.write(tmp_path / "tone.wav", 16_000, tone[:16_000])
+    assert "1 s are less than one window of 5 s" in bad("speech_encoder", given)
 
 
 def test_images_from_files_and_folders(tmp_path):

@@ -23,7 +23,15 @@ def models() -> None:
 def _names() -> list[str]:
     from djinnload.models import catalog
 
-    kinds = ("llm", "encoder", "vision", "multimodal", "speech", "synthetic")
+    kinds = (
+        "llm",
+        "encoder",
+        "vision",
+        "multimodal",
+        "speech",
+        "speech_encoder",
+        "synthetic",
+    )
     return [name for kind in kinds for name in catalog.of_kind(kind)]
 
 

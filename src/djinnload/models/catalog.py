@@ -136,6 +136,15 @@ _CATALOG: Final[Mapping[str, _Entry]] = MappingProxyType(
             | {"decoder_start_token_id": 510, "pad_token_id": 511}
             | {"bos_token_id": 511, "eos_token_id": 511},
         ),
+        "wav2vec2-base": _Entry("Wav2Vec2Model", 94_371_712),
+        "wav2vec2-tiny": _Entry(
+            "Wav2Vec2Model",
+            135_568,
+            {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+            | {"intermediate_size": 256, "conv_dim": [32] * 7}
+            | {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+            | _WIDE,
+        ),
         "resnet-50": _Entry("ResNetForImageClassification", 25_557_032),
         "resnet-tiny": _Entry(
             "ResNetForImageClassification",

@@ -22,6 +22,7 @@ __all__ = (
     "SYNTHETIC_HYBRID",
     "SYNTHETIC_TRANSFORMER",
     "VIT",
+    "WAV2VEC2",
     "WHISPER",
 )
 
@@ -281,6 +282,27 @@ BLIP: Final[_Config] = MappingProxyType(
             "hidden_act": "gelu",
             "layer_norm_eps": 1e-05,
         },
+    }
+)
+WAV2VEC2: Final[_Config] = MappingProxyType(
+    {
+        "model_type": "wav2vec2",
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "hidden_act": "gelu",
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-05,
+        "feat_extract_norm": "group",
+        "feat_extract_activation": "gelu",
+        "conv_dim": [512, 512, 512, 512, 512, 512, 512],
+        "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+        "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+        "conv_bias": False,
+        "num_conv_pos_embeddings": 128,
+        "num_conv_pos_embedding_groups": 16,
+        "do_stable_layer_norm": False,
     }
 )
 SYNTHETIC_TRANSFORMER: Final[_Config] = MappingProxyType(

@@ -93,9 +93,12 @@ class Family(Struct, frozen=True, kw_only=True):
         defaults: Its complete configuration: keys that it does not have are ignored.
         inputs: Arguments of its ``forward``.
         outputs: The tensors that a client may need.
-        layers: Keys that count its layers: numbers, or lists of them.
+        layers: Keys that count its layers: numbers, or lists of them; after an
+            encoder's, those of what keeps keys and values.
         cached: Keeps keys and values from one request of a session to the next; what
             its encoder made too, if it has one.
+        encoded: The output that its encoder makes, which the later requests of a
+            session need too; None: it has no encoder.
         tied: A weight that checkpoints may leave out, and the one that it equals.
         prefix: That checkpoints of it put before the names of weights, or leave out.
         written: Parts of names of weights here, and as other checkpoints write them.
@@ -113,6 +116,7 @@ class Family(Struct, frozen=True, kw_only=True):
     outputs: tuple[Port, ...]
     layers: tuple[str, ...]
     cached: bool = False
+    encoded: Port | None = None
     tied: tuple[str, str] | None = None
     prefix: str = ""
     written: tuple[tuple[str, str], ...] = ()
@@ -305,9 +309,23 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
             outputs=(Port("logits", ("batch", 1, "vocab_size")),),
             layers=("encoder_layers", "decoder_layers"),
             cached=True,
+            encoded=Port(
+                "encoder_last_hidden_state",
+                ("batch", "max_source_positions", "d_model"),
+            ),
             tied=("proj_out.weight", "model.decoder.embed_tokens.weight"),
             prefix="model.",
             tolerance=_HEARD,
+        ),
+        "Wav2Vec2Model": Family(
+            kind="speech_encoder",
+            config_class="Wav2Vec2Config",
+            defaults=configs.WAV2VEC2,
+            # Samples of 5 s, of which its convolutions make 249 frames.
+            inputs=(Port("input_values", ("batch", 80_000)),),
+            outputs=(Port("last_hidden_state", ("batch", 249, "hidden_size")),),
+            layers=("num_hidden_layers",),
+            prefix="wav2vec2.",
         ),
         "ResNetForImageClassification": _classifier(
             "ResNetConfig", configs.RESNET, ("depths",)
