@@ -40,7 +40,7 @@ class Client:
             stdout=self.log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **texts},
-            start_new_session=True,
+            process_group=0,
         )
 
     def __enter__(self):

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from djinnload.reading.files import write_json
-from djinnload.recording.streams import BATCH, StreamFiles
+from djinnload.recording.streams import StreamFiles
+from djinnload.recording.writing import BATCH
 from djinnload.sample import OUTCOMES, PHASES, schema
 
 MS, SECOND = 10**6, 10**9

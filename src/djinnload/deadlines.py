@@ -39,6 +39,11 @@ class Deadlines:
     def watch(self, session: Session) -> None:
         """Look at *session* when its request in flight times out, ``timeout_at``."""
         heap = self._heap
+        # A stale head or two each time: they never pile up, and no purge takes long.
+        if heap and not _needed(heap[0]):
+            heappop(heap)
+            if heap and not _needed(heap[0]):
+                heappop(heap)
         session.watched = at = session.timeout_at
         heappush(heap, (at, session.flight, session))
         if at < self._armed:

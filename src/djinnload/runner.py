@@ -31,6 +31,7 @@ from djinnload.clock import monotonic_ns
 from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.probes.devices import watched
+from djinnload.recording.link import release
 from djinnload.recording.recorder import write_checks, write_json
 from djinnload.result import Course, Progress, Result
 from djinnload.resuming import FINISHED, Past
@@ -193,6 +194,7 @@ class _Conductor:
         error: DjinnloadError | None = None
         try:
             async with AsyncExitStack() as stack:
+                stack.callback(release)
                 await stack.enter_async_context(self.checker)
                 self._tell("loading the models for checks")
                 await self._warm()

@@ -173,9 +173,9 @@ class Session:
             request.units,
             reply.bytes_sent,
             reply.bytes_received,
-            reply.metrics,
+            reply.metrics or None,
             reply.qos_class,
-            reply.echo,
+            reply.echo or None,
         )
 
     def close(self) -> None:

@@ -71,7 +71,7 @@ def test_nothing_is_kept_of_a_request_that_is_over(tmp_path):
         )
         for part in range(1, 4):
             clock.run(part * PART)
-            waiting = recorder._drain._rows
+            waiting = recorder._channel.rows
             until = time.monotonic() + 30
             while waiting and time.monotonic() < until:
                 time.sleep(0.05)

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError
 from djinnload.models.replay import CheckRow
-from djinnload.recording import streams
+from djinnload.recording import link, streams
 from djinnload.recording.recorder import (
     Probes,
     Recorder,
@@ -30,6 +31,7 @@ from djinnload.recording.recorder import (
     write_checks,
     write_json,
 )
+from djinnload.recording.writing import BATCH, Samples
 from djinnload.sample import OUTCOMES, ROW, Header, Labels, schema
 from djinnload.units import MS
 
@@ -89,10 +91,12 @@ def test_every_column_comes_back(tmp_path):
 
 def test_a_file_torn_at_any_byte_gives_its_whole_batches(tmp_path):
     # Words that appear later make dictionaries grow within the file.
-    with Recorder(tmp_path, header()) as recorder:
-        for batch in range(3):
-            rows = [row(3 * batch + i, step=f"s{batch}") for i in range(3)]
-            recorder._drain._write(rows)
+    writing = Samples(tmp_path, header())
+    writing.open()
+    for batch in range(3):
+        writing.add([row(3 * batch + i, step=f"s{batch}") for i in range(3)])
+        writing.flush()
+    writing.close()
     (path,) = (tmp_path / "samples").iterdir()
     whole = path.read_bytes()
     counts = set()
@@ -113,21 +117,20 @@ def test_a_file_torn_at_any_byte_gives_its_whole_batches(tmp_path):
 
 
 def test_a_full_disk_is_reported_and_never_raised(tmp_path, monkeypatch):
-    room = 150_000
+    room = 300_000
     monkeypatch.setattr(
         streams, "_open_sink", lambda path: pa.PythonFile(FullSoon(path, room), "w")
     )
-    recorder = Recorder(tmp_path, header())
-    with recorder:
-        for seq in range(1200):
-            recorder.append(row(seq))
-        _until(lambda: recorder.error is not None)
-        recorder.append(row(1200))
-    assert isinstance(recorder.error, OSError)
-    assert recorder.error.errno == errno.ENOSPC
+    writing = Samples(tmp_path, header())
+    writing.open()
+    for seq in range(0, 3 * BATCH, 100):
+        writing.add([row(seq + i) for i in range(100)])
+    writing.close()
+    assert isinstance(writing.error, OSError)
+    assert writing.error.errno == errno.ENOSPC
     # The first batch was whole; what came after the disk was full is lost, but counted.
-    assert read_samples(tmp_path).num_rows == 500
-    assert recorder.live()["chat"].n == 1201
+    assert read_samples(tmp_path).num_rows == BATCH
+    assert writing.live()["chat"].n == 3 * BATCH
 
 
 class FullSoon:
@@ -162,9 +165,12 @@ def test_dev_full_is_reported_and_never_raised(tmp_path, monkeypatch):
         return pa.output_stream("/dev/full", compression=None, buffer_size=1 << 18)
 
     monkeypatch.setattr(streams, "_open_sink", full)
-    recorder = record(tmp_path, map(row, range(2000)))
-    assert recorder.error.errno == errno.ENOSPC
-    assert recorder.live()["chat"].n == 2000
+    writing = Samples(tmp_path, header())
+    writing.open()
+    writing.add([row(seq) for seq in range(2000)])
+    writing.close()
+    assert writing.error.errno == errno.ENOSPC
+    assert writing.live()["chat"].n == 2000
     assert read_samples(tmp_path).num_rows == 0
 
 
@@ -175,14 +181,15 @@ def test_no_directory_is_a_host_error(tmp_path):
 
 
 LIMITED = """
-    import resource, signal, sys
+    import resource, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
     from test_recorder import header, row
+    from djinnload.recording import link
     from djinnload.recording.recorder import Recorder
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Recorder(Path({out!r}), header()) as recorder:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        writer = link.shared().writer
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (300_000, 300_000))
         for seq in range(5000):
             recorder.append(row(seq))
     print(type(recorder.error).__name__, recorder.live()["chat"].n)
@@ -204,10 +211,10 @@ def test_a_write_cut_short_by_the_kernel_keeps_what_came_before(tmp_path):
     out, _ = process.communicate(timeout=60)
     assert out.split() == ["OSError", "5000"]
     (path,) = (tmp_path / "samples").iterdir()
-    assert path.stat().st_size == 200_000
+    assert path.stat().st_size == 300_000
     rows = read_samples(tmp_path).num_rows
     assert rows > 0
-    assert rows % 500 == 0
+    assert rows % BATCH == 0
 
 
 KILLED = """
@@ -237,6 +244,53 @@ def test_sigkill_costs_at_most_the_last_second(tmp_path):
     seqs = table["seq"].to_pylist()
     assert seqs == list(range(len(seqs)))
     assert killed_ns - table["done_ns"].to_pylist()[-1] <= 1_000 * MS
+
+
+def test_what_was_sent_outlives_a_generator_that_is_killed(tmp_path):
+    script = KILLED.replace("time.sleep(0.002)", "recorder.pump(); time.sleep(0.002)")
+    process = child(script, tmp_path)
+    assert process.stdout.readline() == "on\n"
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    killed_ns = monotonic_ns()
+    process.wait()
+    process.stdout.close()
+    _until(lambda: killed_ns - _last(tmp_path) <= 300 * MS)
+
+
+def _last(directory):
+    done = read_samples(directory)["done_ns"].to_pylist()
+    return done[-1] if done else 0
+
+
+def test_a_pumped_recorder_writes_every_row_in_order(tmp_path):
+    with Recorder(tmp_path, header()) as recorder:
+        for seq in range(5000):
+            recorder.append(row(seq))
+            if seq % 7 == 0:
+                recorder.pump()
+    assert recorder.error is None
+    assert read_samples(tmp_path)["seq"].to_pylist() == list(range(5000))
+
+
+def test_the_death_of_the_writing_process_is_told_and_the_next_has_a_new_one(tmp_path):
+    recorder = Recorder(tmp_path / "a", header())
+    with recorder:
+        recorder.append(row(0))
+        os.kill(link.shared().writer, signal.SIGKILL)
+        _until(lambda: recorder.error is not None)
+        recorder.append(row(1))
+        recorder.pump()
+    assert isinstance(recorder.error, OSError)
+    assert "writing process" in str(recorder.error)
+    assert record(tmp_path / "b", [row(0)]).error is None
+    assert read_samples(tmp_path / "b").num_rows == 1
+
+
+def test_rows_that_are_no_plain_data_stop_nothing(tmp_path):
+    proxy = MappingProxyType({"queue_ns": np.float64(2.0)})
+    recorder = record(tmp_path, [row(0, metrics=proxy), row(1, units=object())])
+    assert isinstance(recorder.error, TypeError)
 
 
 def test_files_rotate_and_are_never_rewritten(tmp_path):
@@ -316,15 +370,17 @@ def test_a_broken_row_is_reported_and_not_raised(tmp_path):
 
 
 def test_appending_costs_under_a_microsecond(tmp_path):
-    recorder, one, n = Recorder(tmp_path, header()), row(), 50_000
+    one, n = row(), 50_000
 
     def lap():
         begin = monotonic_ns()
         for _ in range(n):
-            recorder.append(one)
+            append(one)
         return (monotonic_ns() - begin) / n
 
-    assert min(lap() for _ in range(5)) < 1_000
+    with Recorder(tmp_path, header()) as recorder:
+        append = recorder.append
+        assert min(lap() for _ in range(5)) < 1_000
 
 
 def test_probes_come_back(tmp_path):

@@ -47,7 +47,7 @@ _METRICS = {
 }
 _CONSTANT = ("cell", "point", "arm", "repeat", "worker", "provenance")
 #: Constant columns are made once for so many rows, and again if a batch is longer.
-_LENGTH = 500
+_LENGTH = 1000
 
 
 class Words(dict[Any, int]):

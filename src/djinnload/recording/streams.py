@@ -1,37 +1,20 @@
-"""Rows → crash-safe Arrow IPC streams, in a thread of their own.
+"""Arrow IPC streams that survive a crash.
 
 A stream is readable up to its last whole batch, whatever kills the writer: SIGKILL
-costs at most the last second, a full disk what came after it. Rows become columns 500
-at a time with a pause between, so that the thread never keeps the GIL from the loop for
-long (10,000 at once stall it 6 ms).
+costs at most the last second, a full disk what came after it.
 """
 
 import contextlib
 import os
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
-
-from djinnload.clock import monotonic_ns
-from djinnload.errors import HostError
-from djinnload.units import MS
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("BATCH", "Drain", "StreamFiles")
+__all__ = ("ROTATE_BYTES", "StreamFiles")
 
-#: Rows converted without a pause: about 1 ms of GIL.
-BATCH = 500
-TICK_S = 0.2
-#: Rows wait no longer than this, and a tick, for their batch to fill.
-PATIENCE_NS = 600 * MS
-PAUSE_S = 0.001
-#: Rows waiting beyond which nothing pauses: memory comes before a busy loop's lag.
-BACKLOG = 20 * BATCH
 ROTATE_BYTES = 256 * 2**20
 _BUFFER = 2**18
 
@@ -123,105 +106,3 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class Drain:
-    """A thread that makes batches of what is appended; a context manager.
-
-    Attributes:
-        append: Takes one row; a bound ``deque.append``, so it never blocks and never
-            raises. Rows appended after `close` are not written.
-        error: What stopped the writing (a full disk: OSError), else None. Rows go on
-            being taken, and counted by *seen*, but are lost.
-
-    Args:
-        files: Where batches go.
-        convert: Makes a batch of at most 500 rows, in the thread.
-        seen: Called at each tick, in the thread.
-    """
-
-    def __init__(
-        self,
-        files: StreamFiles,
-        convert: Callable[[list[Any]], "pa.RecordBatch"],
-        *,
-        seen: Callable[[], None] = lambda: None,
-        name: str = "djinnload-recorder",
-    ) -> None:
-        self._rows: deque[Any] = deque()
-        self.append: Callable[[Any], None] = self._rows.append
-        self.error: Exception | None = None
-        self._files = files
-        self._convert = convert
-        self._seen = seen
-        self._stop = Event()
-        self._drained_ns = 0
-        self._thread = Thread(target=self._run, name=name, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Open the first file and start.
-
-        Raises:
-            HostError: The file cannot be made.
-        """
-        try:
-            self._files.open()
-        except OSError as error:
-            raise HostError(f"cannot record: {error}") from error
-        self._drained_ns = monotonic_ns()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Write what is left and end the file; never raises, see `error`."""
-        if self._stop.is_set():
-            return
-        self._stop.set()
-        self._thread.join()
-        try:
-            self._files.close()
-        except OSError as error:
-            self.error = self.error or error
-
-    def _run(self) -> None:
-        while not self._stop.wait(TICK_S):
-            self._tick()
-        self._drain()
-        self._seen()
-
-    def _tick(self) -> None:
-        waited = monotonic_ns() - self._drained_ns
-        if len(self._rows) >= BATCH or waited >= PATIENCE_NS:
-            self._drain()
-        self._seen()
-
-    def _drain(self) -> None:
-        self._drained_ns = monotonic_ns()
-        take = self._rows.popleft
-        while count := min(BATCH, len(self._rows)):
-            self._write([take() for _ in range(count)])
-            if len(self._rows) < BATCH and not self._stop.is_set():
-                break  # the rest fills up until the next tick
-            if monotonic_ns() - self._drained_ns >= PATIENCE_NS:
-                self._drained_ns = monotonic_ns()
-                self._seen()
-            if len(self._rows) < BACKLOG:
-                self._stop.wait(PAUSE_S)
-
-    def _write(self, rows: list[Any]) -> None:
-        try:
-            batch = self._convert(rows)
-            if self.error is None:
-                self._files.write(batch)
-        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
-            if self.error is None:
-                self.error = error
-                self._files.abandon()
