@@ -198,8 +198,8 @@ class Executor:
         outputs = _needed(found, work.needs)
         # Nobody needs the last one; who knows nothing of needs gets it all the same.
         if not (work.finalize and work.needs):
-            cache = shipped(loaded, found[loaded.cache_name])
-            outputs += tuple(_tensor(name, value) for name, value in cache.items())
+            state = shipped(loaded, found)
+            outputs += tuple(_tensor(name, value) for name, value in state.items())
         work.did["state"] = "shipped"
         return outputs, reused
 

@@ -5,7 +5,7 @@ All of it is done for real, and noted in ``Work.did`` where it is done, never be
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ __all__ = ("STATE", "WEIGHT", "Modules", "parted", "restored", "shipped")
 #: What the names of shipped tensors begin with.
 WEIGHT, STATE = "weight/", "state/"
 _STATE = re.compile(r"state/(0|[1-9]\d*)\.(key|value)")
+#: What an encoder made of the session's first request.
+_ENCODED = "state/encoded"
 _RANK = 4  # batch, heads, positions, size of a head
 #: Integers as wide as numbers: equal bits, not equal values, make equal weights.
 _BITS = {2: "int16", 4: "int32", 8: "int64"}
@@ -135,25 +137,50 @@ def parted(
 def restored(
     loaded: Loaded, state: Sequence[Tensor], device: str, dtype: "torch.dtype"
 ) -> Kept:
-    """Return the session that *state* is: keys and values of every layer.
+    """Return the session that *state* is: what `shipped` made of it.
 
     Raises:
         RequestError: It is not a state of this model.
     """
-    _refuse_encoder(loaded)
-    from transformers import DynamicCache
+    _refuse_stateless(loaded)
+    from transformers import DynamicCache, EncoderDecoderCache
 
-    from djinnload.models import build
+    sent = {tensor.name: tensor for tensor in state}
+    heard = sent.pop(_ENCODED, None)
+    layers = _layered(loaded, sent.values(), device, dtype)
+    cache: Any = DynamicCache()
+    for index in sorted(layers):
+        cache.update(layers[index]["key"], layers[index]["value"], index)
+    first = layers[0]["key"]
+    kept = Kept(loaded.name, cache, int(first.shape[2]), sum(t.nbytes for t in state))
+    if port := families.family(loaded.model.architecture).encoded:
+        batch = int(first.shape[0])
+        wanted = families.shape(port, loaded.model.config, batch=batch, length=1)
+        if heard is None or heard.shape != wanted:
+            got = "is missing" if heard is None else f"has {list(heard.shape)}"
+            raise RequestError(f"{_ENCODED} of shape {list(wanted)} {got}")
+        kept.encoded = _to_torch(heard, device, dtype)
+        # Its keys and values in each layer are made anew: 64 times its bytes in a large.
+        kept.cache = EncoderDecoderCache(cache, DynamicCache())
+    elif heard is not None:
+        raise RequestError(f"{loaded.name} has no encoder, and takes no {_ENCODED}")
+    return kept
 
-    layers: dict[int, dict[str, Any]] = {}
-    for tensor in state:
+
+def _layered(
+    loaded: Loaded, sent: Collection[Tensor], device: str, dtype: "torch.dtype"
+) -> dict[int, dict[str, "torch.Tensor"]]:
+    """Return the key and the value of each layer.
+
+    Raises:
+        RequestError: Any is missing, one too many, or unlike the others.
+    """
+    layers: dict[int, dict[str, torch.Tensor]] = {}
+    for tensor in sent:
         match = _STATE.fullmatch(tensor.name)
         if match is None or len(tensor.shape) != _RANK or not tensor.nbytes:
             raise RequestError(f"{tensor.name} {list(tensor.shape)} is no state")
-        try:
-            value = build.to_torch(tensor).to(device, dtype)
-        except ValueError as error:
-            raise RequestError(str(error)) from error
+        value = _to_torch(tensor, device, dtype)
         layers.setdefault(int(match[1]), {})[match[2]] = value
     shapes = {
         tuple(v.shape[i] for i in (0, 2)) for d in layers.values() for v in d.values()
@@ -161,42 +188,55 @@ def restored(
     whole = all(len(each) == 2 for each in layers.values())  # noqa: PLR2004 - key, value
     if sorted(layers) != list(range(_layers(loaded))) or not whole or len(shapes) != 1:
         raise RequestError(
-            f"the state has {len(state)} tensors, the model's is one key and one value "
+            f"the state has {len(sent)} tensors, the model's is one key and one value "
             f"for each of {_layers(loaded)} layers, all of one batch and length"
         )
-    cache: Any = DynamicCache()
-    for index in sorted(layers):
-        cache.update(layers[index]["key"], layers[index]["value"], index)
-    tokens = shapes.pop()[1]
-    return Kept(loaded.name, cache, tokens, sum(t.nbytes for t in state))
+    return layers
 
 
-def shipped(loaded: Loaded, cache: Any) -> dict[str, Any]:
-    """Return the tensors by which `restored` makes *cache* again.
+def _to_torch(tensor: Tensor, device: str, dtype: "torch.dtype") -> "torch.Tensor":
+    from djinnload.models import build
+
+    try:
+        return build.to_torch(tensor).to(device, dtype)
+    except ValueError as error:
+        raise RequestError(str(error)) from error
+
+
+def shipped(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tensors by which `restored` makes a session again.
+
+    The least that determine it: of a model with an encoder, what that made, not the
+    keys and values that each layer makes of it.
+
+    Args:
+        loaded: The model.
+        found: What its forward gave, cache included.
 
     Raises:
-        RequestError: More than keys and values is kept for this model.
+        RequestError: Nothing is kept for this model.
     """
-    _refuse_encoder(loaded)
-    return {
+    _refuse_stateless(loaded)
+    cache = found[loaded.cache_name]
+    made = {
         f"{STATE}{i}.{kind}": value
-        for i, layer in enumerate(cache.layers)
+        for i, layer in enumerate(getattr(cache, "self_attention_cache", cache).layers)
         for kind, value in (("key", layer.keys), ("value", layer.values))
     }
+    if port := families.family(loaded.model.architecture).encoded:
+        made[_ENCODED] = found[port.name]
+    return made
 
 
-def _refuse_encoder(loaded: Loaded) -> None:
-    family = families.family(loaded.model.architecture)
-    if not family.cached:
+def _refuse_stateless(loaded: Loaded) -> None:
+    if not families.family(loaded.model.architecture).cached:
         raise RequestError(f"{loaded.name} keeps nothing between requests")
-    if any(port.once for port in family.inputs):
-        reason = "keeps what its encoder made too, which is not shipped"
-        raise RequestError(f'{loaded.name} {reason}; use state = "recomputed"')
 
 
 def _layers(loaded: Loaded) -> int:
+    """Return how many layers keep keys and values: the last that a family counts."""
     family = families.family(loaded.model.architecture)
-    return families.layers(family, loaded.model.config)
+    return int(families.read(loaded.model.config, family.layers[-1]))
 
 
 def _bare(weights: Sequence[Tensor]) -> list[Tensor]:
