@@ -31,6 +31,8 @@ KEYS = {
 LOAD_SHARE = 0.001
 _LISTED = 3
 _LONG = 60
+#: Of what a manifest says of our server: the rest is told by settings and plan.
+_OF_SERVER = ("shares_host", "nice", "threads")
 #: Of every document: what is no condition of a measurement.
 _IRRELEVANT = (
     "scenario.name",
@@ -117,7 +119,8 @@ def _load(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _target(manifest: Mapping[str, Any]) -> dict[str, Any]:
     proof = manifest.get("proof") or {}
     told = {key: proof.get(key) for key in ("kind", "embedded", "settings")}
-    return told | {"server": manifest.get("server")}
+    server = manifest.get("server")
+    return told | {"server": server and {k: server.get(k) for k in _OF_SERVER}}
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from djinnload import manifest
+from djinnload import fingerprints, manifest
 from djinnload.boots import settings as server_settings
 from djinnload.boots.servers import Boot
 from djinnload.plan import CellPlan
@@ -14,8 +14,9 @@ from djinnload.scenarios import behaviours
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
+from djinnload.spi import Model, Target
 
-__all__ = ("cell", "entry", "index", "root")
+__all__ = ("asked", "cell", "entry", "index", "root")
 
 SCHEMA = 1
 _NICE = 19
@@ -45,6 +46,9 @@ def root(
         "plan": msgspec.to_builtins(scenario.document),
         "seed": scenario.scenario.seed,
         "versions": manifest.versions(),
+        "installed": manifest.installed(),
+        "origins": manifest.origins(),
+        "source": manifest.source(),
         "host": manifest.host(),
         "devices": manifest.devices(),
         "environment": manifest.environment(),
@@ -53,6 +57,35 @@ def root(
         "sweeps": _sweeps(scenario),
         "comparison": _comparison(scenario, order),
         "accepted": list(accepted),
+    }
+
+
+def asked(
+    declared: Mapping[str, str], target: str | Target | None, models: Iterable[Model]
+) -> dict[str, Any]:
+    """Return what the root manifest says besides of what was asked of the run.
+
+    Args:
+        declared: By ``--declare``.
+        target: By ``--target``; of an object only its kind is known.
+        models: That workloads asked for.
+    """
+    named, kind = isinstance(target, str | None), type(target)
+    return {
+        "declared": dict(declared),
+        "target": target if named else None,
+        "target_object": None if named else f"{kind.__module__}:{kind.__qualname__}",
+        "models": [
+            {
+                "name": each.name,
+                "id": each.model_id,
+                "architecture": each.architecture,
+                "dtype": each.dtype,
+                "seed": each.seed,
+                "source": each.source,
+            }
+            for each in models
+        ],
     }
 
 
@@ -145,6 +178,7 @@ def cell(
             population.name: _population(plan, population.name)
             for population in plan.populations
         },
+        "inputs": fingerprints.inputs(plan.schedule, plan.populations),
         "proof": proof,
         "server": _server(plan.cell.scenario, boot),
     }
@@ -165,14 +199,21 @@ def _population(plan: CellPlan, name: str) -> dict[str, Any]:
 
 
 def _server(scenario: Scenario, boot: Boot) -> dict[str, Any] | None:
-    """Return what the server takes of this host; None if it is not ours."""
+    """Return how it was started and what it takes of this host; None: not ours."""
     if boot.child is None:
         return None
-    shares = {"shares_host": True}
-    if scenario.target.launch is not None:
-        return shares | {"nice": boot.child.nice, "threads": None}
+    made: dict[str, Any] = {"shares_host": True, "log": boot.child.log.name}
+    if (hook := scenario.target.launch) is not None:
+        return made | {
+            "command": list(hook.command),
+            "environment": dict(hook.env),
+            "nice": boot.child.nice,
+            "threads": None,
+        }
     given = server_settings.settings(scenario)
-    return shares | {
+    return made | {
+        "command": ["djinnload", "serve"],
+        "environment": server_settings.environment(scenario),
         "nice": given.get("nice", _NICE),
         "threads": given.get("threads") or max(1, boot.child.cores - 1),
     }

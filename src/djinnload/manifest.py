@@ -7,15 +7,31 @@ written down: nothing secret reaches a results directory.
 import os
 import platform
 import secrets
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from djinnload.clock import boottime_ns, monotonic_ns, wall_ns
 from djinnload.errors import HostError
 
-__all__ = ("anchor", "devices", "directory", "environment", "host", "versions")
+__all__ = (
+    "anchor",
+    "devices",
+    "directory",
+    "environment",
+    "host",
+    "installed",
+    "origins",
+    "requirements",
+    "source",
+    "versions",
+)
 
 WHITELIST = (
     "CUDA_VISIBLE_DEVICES",
@@ -55,6 +71,92 @@ def versions() -> dict[str, str]:
             if entry.dist is not None:
                 found[entry.dist.name] = entry.dist.version
     return found
+
+
+def installed() -> dict[str, str]:
+    """Return every package of this environment with its version, by name."""
+    found = {
+        str(each.name).lower().replace("_", "-"): each.version
+        for each in metadata.distributions()
+        if each.name
+    }
+    return dict(sorted(found.items()))
+
+
+def origins() -> dict[str, str]:
+    """Return where packages came from that no index has, by name (PEP 610)."""
+    found: dict[str, str] = {}
+    for each in metadata.distributions():
+        with suppress(ValueError, KeyError, TypeError):
+            told = msgspec.json.decode(each.read_text("direct_url.json") or "{}")
+            vcs = told.get("vcs_info")
+            at = f"@{vcs['commit_id']}" if vcs else ""
+            prefix = f"{vcs['vcs']}+" if vcs else ""
+            name = str(each.name).lower().replace("_", "-")
+            found[name] = f"{prefix}{told['url']}{at}"
+    return dict(sorted(found.items()))
+
+
+def requirements(manifest: Mapping[str, Any]) -> str:
+    """Return the packages of a run as a pip requirements file, versions exact.
+
+    A package that was installed from a folder is a comment: nobody else has it there.
+
+    Args:
+        manifest: A root manifest; of one that lists no packages, its versions.
+    """
+    listed = manifest.get("installed") or manifest.get("versions") or {}
+    came = manifest.get("origins") or {}
+    commit = (manifest.get("source") or {}).get("commit")
+    lines = []
+    for name, version in listed.items():
+        url = came.get(name, "")
+        if name == "python":
+            lines.append(f"# Python {version}")
+        elif name == "djinnload" and "+" not in url:
+            of = f", commit {commit}" if commit else ""
+            lines.append(f"# djinnload {version}{of}: install it from its repository")
+        elif url and not url.startswith("file:"):
+            lines.append(f"{name} @ {url}")
+        elif url:
+            lines.append(f"# {name} {version}: was installed from {url}")
+        else:
+            lines.append(f"{name}=={version}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def source() -> dict[str, Any]:
+    """Return the commit that this djinnload is, and whether files differ from it.
+
+    Both are None where that is not known, as of a package without its repository.
+    """
+    checkout = Path(__file__).resolve().parents[2]
+    if (checkout / ".git").exists():
+        commit = _git(checkout, "rev-parse", "HEAD")
+        changed = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+        modified = None if changed is None else bool(changed)
+        return {"commit": commit, "modified": modified}
+    with suppress(metadata.PackageNotFoundError, ValueError, KeyError, TypeError):
+        text = metadata.distribution("djinnload").read_text("direct_url.json")
+        of_url = msgspec.json.decode(text or "{}")
+        return {"commit": of_url["vcs_info"]["commit_id"], "modified": False}
+    return {"commit": None, "modified": None}
+
+
+def _git(checkout: Path, *words: str) -> str | None:
+    """Return what git says, taking no lock; None: it cannot be asked."""
+    environment = os.environ | {"GIT_OPTIONAL_LOCKS": "0"}
+    with suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            ["git", "-C", str(checkout), *words],  # noqa: S607 - as whoever runs us has
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+        return done.stdout.strip()
+    return None
 
 
 def host() -> dict[str, Any]:

@@ -60,6 +60,7 @@ async def run(
     declare: Mapping[str, str] | None = None,
     course: Course | None = None,
     resume: Path | None = None,
+    capacity: Capacity | None = None,
 ) -> Result:
     """Run a scenario to its verdict, inside the caller's own event loop.
 
@@ -79,6 +80,7 @@ async def run(
         course: Says cell by cell what is measured, instead of the scenario's repeats.
         resume: The directory of a run that stopped: what it lacks is done, nothing
             else; *out* does not count.
+        capacity: Measured before, that rates refer to: it is not measured at the start.
 
     Returns:
         Also if the run is void, failed, interrupted or broke off.
@@ -110,6 +112,7 @@ async def run(
     conductor.prepare()
     if resume is None:
         path = manifest.directory(out, loaded.scenario.name)
+        conductor.past = Past(capacity=capacity)
     else:
         path = Path(resume)
         conductor.past = resuming.past(path, conductor.root)
@@ -182,7 +185,9 @@ class _Conductor:
             raise ScenarioError("target", f"{reason}; {hint}")
         self.first = self.planner.first
         self.root = documents.root(self.scenario, self.order, self.options.accept)
-        self.root["declared"] = dict(self.options.declare)
+        self.root |= documents.asked(
+            self.options.declare, self.target, self.planner.workshop.models
+        )
 
     async def run(self, path: Path) -> Result:
         """Run everything into *path*; what breaks off later than boot is a Result."""
@@ -382,6 +387,7 @@ class _Conductor:
             "complete": complete,
             "interrupted": self.options.stopped,
             "error": error or None,
+            "seconds": (monotonic_ns() - self.began_ns) / 1e9,
         }
         write_json(self.path / "manifest.json", self.root)
         write_json(self.path / "index.json", documents.index(self.index))

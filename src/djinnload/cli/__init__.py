@@ -10,7 +10,17 @@ from collections.abc import Sequence
 import click
 
 from djinnload import __version__
-from djinnload.cli import catalogs, doctor, plugins, prime, results, run, search, serve
+from djinnload.cli import (
+    bundles,
+    catalogs,
+    doctor,
+    plugins,
+    prime,
+    results,
+    run,
+    search,
+    serve,
+)
 from djinnload.cli.terminal import INTERRUPTED, say_bug, say_error
 from djinnload.errors import DjinnloadError
 
@@ -67,6 +77,8 @@ for _verb in (
     serve.serve,
     results.report,
     results.compare,
+    bundles.bundle,
+    bundles.rerun,
     plugins.workloads,
     plugins.schema,
     plugins.new_plugin,

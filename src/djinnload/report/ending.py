@@ -1,4 +1,4 @@
-"""What a verb leaves behind: report.html, the JSON asked for, words in the terminal."""
+"""What a verb leaves behind: report, runbook, the JSON asked for, words on screen."""
 
 import json
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from typing import Any
 import click
 
 from djinnload.errors import HostError, ScenarioError
-from djinnload.report import html, search_text, text
+from djinnload.report import html, repeat_text, runbook, search_text, text
 
-__all__ = ("show", "show_decision", "show_search")
+__all__ = ("show", "show_decision", "show_repeat", "show_search")
 
 
 def show(
     path: Path, summary: Mapping[str, Any], *, quiet: bool, json_to: str | None
 ) -> None:
-    """Write a run's report and print it.
+    """Write a run's report and runbook, and print it.
 
     Raises:
         HostError: The report cannot be written.
         ScenarioError: The JSON cannot.
     """
     try:
-        _write_html(path)
+        _write_files(path)
         _write_json(summary, json_to)
     finally:
         # A file that cannot be written hides no verdict.
@@ -44,6 +44,30 @@ def show_decision(found: Mapping[str, Any], *, json_to: str | None) -> None:
             text.show_decision(found)
 
 
+def show_repeat(
+    result: Any, found: Mapping[str, Any], *, quiet: bool, json_to: str | None
+) -> None:
+    """Write the report and runbook of a run that repeats another, and print both.
+
+    Args:
+        result: The `Result` of the new run.
+        found: Its ``rerun.json``, which is the JSON.
+        quiet: Only what the repeat came to.
+        json_to: A file, ``-`` for stdout, or None.
+
+    Raises:
+        HostError: The report cannot be written.
+        ScenarioError: The JSON cannot.
+    """
+    try:
+        _write_files(result.path)
+        _write_json(found, json_to)
+    finally:
+        if json_to != "-":
+            text.show(result.summary, result.path, quiet=quiet)
+            repeat_text.show(found, quiet=quiet)
+
+
 def show_search(
     path: Path, summary: Mapping[str, Any], *, quiet: bool, json_to: str | None
 ) -> None:
@@ -54,7 +78,7 @@ def show_search(
         ScenarioError: The JSON cannot.
     """
     try:
-        _write_html(path)
+        _write_files(path)
         _write_json(summary["search"], json_to)
     finally:
         if json_to != "-":
@@ -62,9 +86,10 @@ def show_search(
             search_text.show(summary["search"], path, title=name, quiet=quiet)
 
 
-def _write_html(path: Path) -> None:
+def _write_files(path: Path) -> None:
     try:
         html.write(path)
+        runbook.write(path)
     except OSError as error:
         raise HostError(f"cannot write the report: {error}") from error
 

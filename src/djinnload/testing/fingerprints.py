@@ -1,40 +1,12 @@
-"""sha256 of what sessions ask; as a command, of session 0 in a process of its own."""
+"""As a command: sha256 of what session 0 asks, told in a process of its own."""
 
-import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterable
 from operator import attrgetter
 
-from djinnload.spi import Outcome, Reply, Request
-
-__all__ = ("fingerprint",)
-
-
-def fingerprint(requests: Iterable[Request]) -> str:
-    """Return the sha256, 64 hex digits, of all that *requests* ask."""
-    found = hashlib.sha256()
-    for request in requests:
-        said = (
-            request.model,
-            request.step,
-            request.turn,
-            request.units,
-            request.due_offset_ns,
-            request.think_ns,
-            request.state,
-            request.last,
-            request.verify,
-            request.needs,
-        )
-        found.update(repr(said).encode())
-        for table in (request.inputs, request.full or {}):
-            for name, tensor in table.items():
-                shape = (name, tensor.name, tensor.shape, tensor.dtype)
-                found.update(repr(shape).encode())
-                found.update(tensor.data)
-    return found.hexdigest()
+from djinnload.fingerprints import fingerprint
+from djinnload.spi import Outcome, Reply
 
 
 def main() -> None:

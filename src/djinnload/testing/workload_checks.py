@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from djinnload.fingerprints import fingerprint
 from djinnload.models.assets import ModelAssets
 from djinnload.scenarios.decoding import decode
 from djinnload.spi import Model, Outcome, Reply, Request, Workload
-from djinnload.testing.fingerprints import fingerprint
 from djinnload.testing.sessions import Told, malformed, tell
 from djinnload.testing.simulation import (
     Answer,
