@@ -1,16 +1,17 @@
 """Calibration of a run: its two phases driven, read, and written down."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from djinnload import calibrate
 from djinnload.calibrate import Capacity
 from djinnload.recording.recorder import read_samples, write_json
+from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.workers.jobs import Planner
 
-__all__ = ("early_ns", "measure")
+__all__ = ("early_ns", "measure", "of_cells")
 
 #: Precise waiting pays where services are shorter than this.
 _PRECISE_BELOW_MS = 5.0
@@ -55,6 +56,16 @@ async def measure(
     )
     write_json(path / "calibration.json", document)
     return found
+
+
+def of_cells(
+    capacity: Capacity | None, scenario: Scenario, order: Sequence[Cell]
+) -> dict[str, Any] | None:
+    """Return what cells are judged by of a calibration; None: there was none."""
+    if capacity is None:
+        return None
+    arm = calibrate.arm(scenario, order)
+    return calibrate.document(capacity, arm=arm, scenario=scenario)
 
 
 def early_ns(scenario: Scenario, capacity: Capacity | None) -> int:

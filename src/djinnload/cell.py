@@ -180,9 +180,11 @@ async def drive(
         host.start(begin, begin + plan.schedule.duration_ns)
         pumping = _Pump(clock, (recorder, probes))
 
-        def tick() -> None:
+        def tick() -> bool:
             now, counts = clock.now(), recorder.live()
             on_tick(Watch(plan, begin, now, engine.in_flight, counts))
+            # What cannot be written need not be measured.
+            return conditions.alive() and not (recorder.error or probes.error)
 
         try:
             await _until(ended, engine, conditions, tick)
@@ -253,9 +255,9 @@ async def _until(
     ended: anyio.Event,
     engine: engines.Engine,
     conditions: Conditions,
-    tick: Callable[[], None],
+    tick: Callable[[], bool],
 ) -> None:
-    """Wait for the end, feeding the live view; interrupt on stop or a dead server."""
+    """Wait for the end, feeding the live view; interrupt on stop, or if *tick* says."""
     try:
         async with anyio.create_task_group() as tasks:
             if conditions.stop is not None:
@@ -263,8 +265,7 @@ async def _until(
             while not ended.is_set():
                 with anyio.move_on_after(TICK_S):
                     await ended.wait()
-                tick()
-                if not conditions.alive():
+                if not tick():
                     engine.interrupt()
             tasks.cancel_scope.cancel()
     finally:

@@ -180,6 +180,7 @@ def cell(
         },
         "inputs": fingerprints.inputs(plan.schedule, plan.populations),
         "proof": proof,
+        "network": boot.network,
         "server": _server(plan.cell.scenario, boot),
     }
 

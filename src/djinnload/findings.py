@@ -18,6 +18,8 @@ CODES = (
     "NOT_STEADY",
     "NO_ANSWERS",
     "NO_CONTENTION",
+    "SERVER_LOST",
+    "SUSPENDED",
     "UNDECIDED",
     "UNDELIVERED",
     "UNEQUAL",

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
+from djinnload.errors import HostError
 from djinnload.recording.recorder import Live, read_samples
 from djinnload.scenarios.cells import Cell
+from djinnload.summary.fold import fold_run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,6 +67,20 @@ class Result(Struct, frozen=True):
     path: Path
     summary: dict[str, Any]
     error: str = ""
+
+    @classmethod
+    def of(cls, path: Path, error: str) -> "Result":
+        """Return what a run came to, by what is in its directory: folds it.
+
+        Raises:
+            HostError: The summary cannot be written, as on a full disk.
+        """
+        try:
+            return cls(path, fold_run(path), error)
+        except OSError as failed:
+            hint = f"free some room, then djinnload report {path}"
+            reason = f"cannot write the summary: {failed.strerror}; {hint}"
+            raise HostError("; ".join(filter(None, (error, reason)))) from failed
 
     @property
     def verdict(self) -> dict[str, Any]:

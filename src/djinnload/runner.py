@@ -23,12 +23,13 @@ from djinnload import (
     resuming,
     verify,
 )
+from djinnload.boots import loss, network
 from djinnload.boots import servers as boots
 from djinnload.boots.servers import Boot
 from djinnload.calibrate import Capacity
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
-from djinnload.errors import DjinnloadError, ScenarioError, UnknownName
+from djinnload.errors import DjinnloadError, HostError, ScenarioError, UnknownName
 from djinnload.findings import CODES
 from djinnload.probes.devices import watched
 from djinnload.recording.link import release
@@ -37,7 +38,7 @@ from djinnload.result import Course, Progress, Result
 from djinnload.resuming import FINISHED, Past
 from djinnload.scenarios.load import Scenario, load
 from djinnload.spi import Target
-from djinnload.summary.fold import fold_cell, fold_run
+from djinnload.summary.fold import fold_cell
 from djinnload.workers import progress
 from djinnload.workers.crew import Crew, crewed
 from djinnload.workers.jobs import Given, Job, Planner
@@ -176,6 +177,7 @@ class _Conductor:
             arm: boots.where(scenario, self.target) for arm, scenario in arms.items()
         }
         boots.refuse_reboots(arms, self.targets)
+        network.refuse(arms.values())
         run = self.scenario.scenario
         self.cores = affinity.shares(run.pin, run.workers)
         self.apart = self.options.isolate or run.workers > 1 or run.pin is not False
@@ -218,8 +220,7 @@ class _Conductor:
             with suppress(OSError):
                 self._write(complete=error is None, error=str(error or ""))
         self._tell("folding the samples into the summary", phase="check")
-        summary = await anyio.to_thread.run_sync(fold_run, path)
-        return Result(path, summary, str(error or ""))
+        return await anyio.to_thread.run_sync(Result.of, path, str(error or ""))
 
     async def _measured(self, started: Mapping[str, Boot]) -> DjinnloadError | None:
         """Calibrate, run the cells, calibrate again; return what ended it early."""
@@ -328,18 +329,14 @@ class _Conductor:
             await anyio.to_thread.run_sync(self._fold, directory)
             entry["status"] = "done"
         self._write()
-        if not boot.alive():
+        if made["error"]:
+            raise HostError(made["error"])
+        if loss.ends_run(boot, planned, more=number + 1 < len(self.order)):
             raise boot.ended(cell.id)
 
     def _fold(self, directory: Path) -> None:
-        calibration = None
-        if self.capacity is not None:
-            calibration = calibrate.document(
-                self.capacity,
-                arm=calibrate.arm(self.scenario, self.order),
-                scenario=self.scenario,
-            )
-        fold_cell(directory, calibration=calibration, accepted=self.options.accept)
+        found = calibrating.of_cells(self.capacity, self.scenario, self.order)
+        fold_cell(directory, calibration=found, accepted=self.options.accept)
 
     async def _run(
         self,
@@ -351,13 +348,14 @@ class _Conductor:
     ) -> dict[str, Any]:
         at = self.planner.plan(job)
         await anyio.Path(directory).mkdir(parents=True)
+        guard = loss.Guard(boot, at, self.planner.workshop.models)
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.
             prefix=f"{self.past.prefix(self.path)}-{at.cell.id.replace('/', '-')}",
             early_ns=calibrating.early_ns(at.cell.scenario, self.capacity),
             stop=self.options.stop,
-            alive=boot.alive,
+            alive=guard.alive,
         )
         made = documents.cell(
             at,
@@ -372,13 +370,13 @@ class _Conductor:
 
         probes = watched(self.scenario.probes, directory, boot.metrics)
         with probes as made["probes"]:
-            if self.crew is not None:
-                return await self.crew.run_cell(
-                    job, at, directory, conditions, made, boot=boot.name, on_tick=watch
-                )
-            return await run_cell(
-                at, directory, conditions, made, keeper=keeper, on_tick=watch
-            )
+            given = (at, directory, conditions, made)
+            if self.crew is None:
+                drive = partial(run_cell, *given, keeper=keeper, on_tick=watch)
+            else:
+                wide = partial(self.crew.run_cell, boot=boot.name, on_tick=watch)
+                drive = partial(wide, job, *given)
+            return await guard.over(drive, directory, made)
 
     # What others see
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from djinnload import errors
-from djinnload.clock import monotonic_ns
+from djinnload.clock import boottime_ns, monotonic_ns, wall_ns
 from djinnload.engine import Tally
 from djinnload.errors import DjinnloadError, HostError
 from djinnload.plan import CellPlan
@@ -98,6 +98,7 @@ def announce(
             "warmup_ns": schedule.warmup_ns,
             "grace_ns": plan.grace_ns,
         }
+        manifest["clocks"] = _clocks()
         write_json(directory / "manifest.json", manifest)
         if begin - schedule.warmup_ns - monotonic_ns() >= lead_ns // 2:
             return begin
@@ -142,7 +143,10 @@ def conclude(
         "polled_ns": sum(shard.polled_ns for shard in shards),
     }
     finished = [shard.finished_ns for shard in shards]
-    manifest["window"]["finished_ns"] = max(finished, default=monotonic_ns())
+    manifest["window"] |= {
+        "finished_ns": max(finished, default=monotonic_ns()),
+        **_drifted(manifest.pop("clocks", None)),
+    }
     echoes = _counted(each for shard in shards for each in shard.echoes)
     manifest["proof"] = {**manifest["proof"], "echoes": echoes}
     path = directory / "manifest.json"
@@ -153,6 +157,22 @@ def conclude(
     if error is not None:
         raise error
     return manifest
+
+
+def _clocks() -> dict[str, int]:
+    """Return how far the other clocks are ahead of the one that samples have."""
+    now = monotonic_ns()
+    return {"suspended_ns": boottime_ns() - now, "stepped_ns": wall_ns() - now}
+
+
+def _drifted(before: Mapping[str, int] | None) -> dict[str, int]:
+    """Return for how long the host slept since, and by how much its date was set."""
+    if before is None:
+        return {}
+    found = {name: now - before[name] for name, now in _clocks().items()}
+    # The date goes on while a host sleeps.
+    found["stepped_ns"] -= found["suspended_ns"]
+    return found
 
 
 def _total(tallies: Iterable[Tally]) -> dict[str, int]:

@@ -49,8 +49,9 @@ def test_a_healthy_cell_is_left_alone(seed, rate):
     found = judge_cell(evidence)
     assert codes(found) == []
     assert codes(found, void=False) == ["verified"]
+    unfit = {"saturated", "no-queue", "UNPROVEN", "SERVER_LOST", "SUSPENDED", "network"}
     few = {"LITTLE"} if rate < 100 else set()
-    assert set(not_applicable(evidence)) == {"saturated", "no-queue", "UNPROVEN"} | few
+    assert set(not_applicable(evidence)) == unfit | few
 
 
 def share_late(share, by_us):

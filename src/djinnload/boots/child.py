@@ -9,7 +9,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +26,7 @@ import anyio.abc
 import msgspec
 from msgspec import Struct
 
+from djinnload.boots.network import Link
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError
 
@@ -43,6 +51,8 @@ class Child(Struct):
         cores: How many it may use.
         name: What messages call it.
         metrics_port: Of its diagnostics; None: it was told none.
+        again: Ends what is left of a process, and starts another like it.
+        restarted: Whether it was started once more.
     """
 
     process: anyio.abc.Process
@@ -51,6 +61,23 @@ class Child(Struct):
     cores: int = 1
     name: str = EMBEDDED
     metrics_port: int | None = None
+    again: Callable[[anyio.abc.Process], Awaitable[anyio.abc.Process]] | None = None
+    restarted: bool = False
+
+    async def restart(self) -> None:
+        """Start it once more, at the same address, with the same settings.
+
+        Raises:
+            HostError: It does not start, or was started again before.
+        """
+        assert self.again is not None  # noqa: S101 - whoever made it says how
+        if self.restarted:
+            raise HostError(
+                f"{self.name} has ended a second time, it is started again once only; "
+                f"its log {self.log}:\n{tail(self.log)}"
+            )
+        self.restarted = True
+        self.process = await self.again(self.process)
 
     @property
     def alive(self) -> bool:
@@ -117,6 +144,7 @@ async def embedded(
     *,
     ready_s: float,
     cores: Collection[int] | None = None,
+    link: Link | None = None,
 ) -> AsyncIterator[Child]:
     """Run the reference server as a child on a free loopback port.
 
@@ -125,36 +153,51 @@ async def embedded(
         log: Gets its stderr; created, with its folder.
         ready_s: How long it may take until it listens.
         cores: That it has to keep to; None: any.
+        link: The network that it lives in; None: loopback.
 
     Raises:
         HostError: It ended, or said nothing, before it was ready; quotes its log.
     """
-    command = [sys.executable, "-m", "djinnload", "serve", "--port", "0"]
-    command += ["--exit-with-parent"]
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
-        process = await _open(command, environment, out)
-    if cores is not None:
-        # Before it has made any thread: those take after the first.
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(process.pid, cores)
+    at = () if link is None else ("--host", link.address)
+
+    async def start(port: int) -> tuple[anyio.abc.Process, _Ready]:
+        words = ("serve", "--port", str(port), *at, "--exit-with-parent")
+        argv = (sys.executable, "-m", "djinnload", *words)
+        argv = argv if link is None else link.entered(argv)
+        with log.open("ab") as out:
+            process = await _open(argv, environment, out)
+        try:
+            if cores is not None:
+                # Before it has made any thread: those take after the first.
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(process.pid, cores)
+            return process, await _ready(process, log, ready_s)
+        except BaseException:
+            await _ended(process)
+            raise
+
+    async def again(old: anyio.abc.Process) -> anyio.abc.Process:
+        await _ended(old)
+        return (await start(ready.port))[0]
+
+    process, ready = await start(0)
+    n = len(cores or os.sched_getaffinity(0))
+    metrics = int(environment.get("GENIE_METRICS_PORT", "0")) or None
+    address = f"{ready.host}:{ready.port}"
+    child = Child(process, address, log, n, EMBEDDED, metrics, again)
     try:
-        ready = await _ready(process, log, ready_s)
-        n = len(cores or os.sched_getaffinity(0))
-        metrics = int(environment.get("GENIE_METRICS_PORT", "0")) or None
-        address = f"{ready.host}:{ready.port}"
-        yield Child(process, address, log, n, metrics_port=metrics)
+        yield child
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end(process)
+        await _ended(child.process)
 
 
 async def _open(
-    command: list[str], environment: Mapping[str, str], out: IO[bytes]
+    argv: Sequence[str], environment: Mapping[str, str], out: IO[bytes]
 ) -> anyio.abc.Process:
     # A group of its own: Ctrl-C at the terminal is ours to handle, not the server's.
     return await anyio.open_process(
-        command,
+        argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=out,
@@ -178,14 +221,16 @@ async def _ready(process: anyio.abc.Process, log: Path, ready_s: float) -> _Read
     raise HostError(f"the reference server {reason}; its log {log}:\n{tail(log)}")
 
 
-async def _end(process: anyio.abc.Process) -> None:
-    if process.returncode is None:
-        process.send_signal(signal.SIGTERM)
-        with anyio.move_on_after(PATIENCE_S):
-            await process.wait()
-    if process.returncode is None:
-        process.kill()
-    await process.aclose()
+async def _ended(process: anyio.abc.Process) -> None:
+    """End it, whatever it is that ends us."""
+    with anyio.CancelScope(shield=True):
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            with anyio.move_on_after(PATIENCE_S):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+        await process.aclose()
 
 
 def tail(log: Path, lines: int = 12) -> str:

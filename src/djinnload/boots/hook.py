@@ -20,6 +20,7 @@ import anyio.abc
 from msgspec import Struct
 
 from djinnload.boots.child import PATIENCE_S, Child, tail
+from djinnload.boots.network import Link
 from djinnload.errors import HostError, ScenarioError
 
 __all__ = ("HOST", "Command", "free_port", "launched", "missing")
@@ -64,7 +65,11 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def launched(
-    command: Command, log: Path, *, cores: Collection[int] | None = None
+    command: Command,
+    log: Path,
+    *,
+    cores: Collection[int] | None = None,
+    link: Link | None = None,
 ) -> AsyncIterator[Child]:
     """Run *command* until it listens; end it, and all that it started, at the end.
 
@@ -72,6 +77,7 @@ async def launched(
         command: Stays in the foreground.
         log: Gets its output; created, with its folder.
         cores: That it has to keep to; None: any.
+        link: The network that it lives in; None: it listens on loopback.
 
     Raises:
         ScenarioError: There is no such command or directory.
@@ -79,21 +85,33 @@ async def launched(
             process has the port; quotes its log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
-        process = await _open(command, out)
+
+    async def start() -> anyio.abc.Process:
+        with log.open("ab") as out:
+            process = await _open(command, out, link)
+        try:
+            if cores is not None:
+                # Before it has made any thread: those take after the first.
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(process.pid, cores)
+            await _listening(process, command, log, link)
+        except BaseException:
+            await _ended(process)
+            raise
+        return process
+
+    async def again(old: anyio.abc.Process) -> anyio.abc.Process:
+        await _ended(old)
+        return await start()
+
+    n = len(cores or os.sched_getaffinity(0))
+    address = f"{HOST if link is None else link.address}:{command.port}"
+    name, metrics = "the launched server", command.metrics_port
+    child = Child(await start(), address, log, n, name, metrics, again)
     try:
-        if cores is not None:
-            # Before it has made any thread: those take after the first.
-            with suppress(ProcessLookupError):
-                os.sched_setaffinity(process.pid, cores)
-        await _listening(process, command, log)
-        n = len(cores or os.sched_getaffinity(0))
-        address = f"{HOST}:{command.port}"
-        metrics = command.metrics_port
-        yield Child(process, address, log, n, "the launched server", metrics)
+        yield child
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end(process)
+        await _ended(child.process)
 
 
 def missing(word: str, env: Mapping[str, str], cwd: str | None) -> str:
@@ -107,12 +125,14 @@ def missing(word: str, env: Mapping[str, str], cwd: str | None) -> str:
     return ""
 
 
-async def _open(command: Command, out: IO[bytes]) -> anyio.abc.Process:
+async def _open(
+    command: Command, out: IO[bytes], link: Link | None
+) -> anyio.abc.Process:
     if reason := missing(command.argv[0], command.env, command.cwd):
         place, _, what = reason.partition(": ")
         hint = "give a path, a command on PATH, or {python}"
         raise ScenarioError(f"$.{place}", f"{what}; {hint}")
-    argv = command.argv
+    argv = command.argv if link is None else link.entered(command.argv)
     if sys.platform == "linux":
         argv = (sys.executable, "-I", "-c", _BOUND, str(os.getpid()), *argv)
     try:
@@ -130,24 +150,54 @@ async def _open(command: Command, out: IO[bytes]) -> anyio.abc.Process:
         raise HostError(reason) from error
 
 
-async def _listening(process: anyio.abc.Process, command: Command, log: Path) -> None:
+async def _listening(
+    process: anyio.abc.Process, command: Command, log: Path, link: Link | None
+) -> None:
     """Return once a process of ours listens on the port."""
+    port = command.port
     with anyio.move_on_after(command.ready_s):
-        while True:
-            if process.returncode is not None:
-                raise _failed(f"ended with exit code {process.returncode}", log)
-            holders = await anyio.to_thread.run_sync(_holders, command.port)
-            if any(pid and _started_by(process.pid, pid) for pid in holders):
+        while process.returncode is None:
+            # In a namespace of our own whatever listens there is ours.
+            if link is not None and await _answers(link.address, port):
                 return
-            if holders:
-                who = ", ".join(sorted({_named(pid) for pid in holders}))
-                reason = f"does not own port {command.port}, {who} does"
-                raise _failed(f"{reason}; it was free a moment ago: run again", log)
+            if link is None and await _owned(process, port, log):
+                return
             await anyio.sleep(_LOOK_S)
-    elsewhere = await anyio.to_thread.run_sync(_ports_of, process.pid)
-    on = f"; it listens on {', '.join(map(str, elsewhere))}" if elsewhere else ""
-    reason = f"does not listen on port {command.port} within {command.ready_s:g} s"
-    raise _failed(f"{reason}{on}", log)
+        raise _failed(f"ended with exit code {process.returncode}", log)
+    if link is None:
+        elsewhere = await anyio.to_thread.run_sync(_ports_of, process.pid)
+        where, on = f"port {port}", ", ".join(map(str, elsewhere))
+        hint = f"it listens on {on}" if on else ""
+    else:
+        where = f"{link.address}:{port}"
+        hint = "in a network it has to listen on {host}, or on 0.0.0.0"
+    reason = f"does not listen on {where} within {command.ready_s:g} s"
+    raise _failed("; ".join(filter(None, (reason, hint))), log)
+
+
+async def _owned(process: anyio.abc.Process, port: int, log: Path) -> bool:
+    """Return whether *process*, or what it started, listens on the port.
+
+    Raises:
+        HostError: Another process does.
+    """
+    holders = await anyio.to_thread.run_sync(_holders, port)
+    if any(pid and _started_by(process.pid, pid) for pid in holders):
+        return True
+    if holders:
+        who = ", ".join(sorted({_named(pid) for pid in holders}))
+        reason = f"does not own port {port}, {who} does"
+        raise _failed(f"{reason}; it was free a moment ago: run again", log)
+    return False
+
+
+async def _answers(host: str, port: int) -> bool:
+    """Return whether anything listens there; in a namespace of ours that is ours."""
+    try:
+        async with await anyio.connect_tcp(host, port):
+            return True
+    except OSError:
+        return False
 
 
 def _failed(reason: str, log: Path) -> HostError:
@@ -199,8 +249,13 @@ def _named(pid: int | None) -> str:
     return f"process {pid}"
 
 
+async def _ended(process: anyio.abc.Process) -> None:
+    """End the whole group, whatever ends us: SIGTERM, then SIGKILL to what is left."""
+    with anyio.CancelScope(shield=True):
+        await _end(process)
+
+
 async def _end(process: anyio.abc.Process) -> None:
-    """End the whole group: SIGTERM, then SIGKILL to what is left of it."""
     _signal(process.pid, signal.SIGTERM)
     with anyio.move_on_after(PATIENCE_S):
         # The leader first: until it is waited for, the group is there.

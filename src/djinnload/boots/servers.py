@@ -21,15 +21,9 @@ import msgspec
 from msgspec import Struct
 
 from djinnload.boots import child as launch
-from djinnload.boots import hook as launch_hook
 from djinnload.boots import settings as server_settings
-from djinnload.boots.settings import (
-    command,
-    differing,
-    environment,
-    path,
-    settings,
-)
+from djinnload.boots.settings import differing, path, settings
+from djinnload.boots.starting import started
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError, LocalProtocolError, ScenarioError
 from djinnload.plan import CellPlan
@@ -54,6 +48,7 @@ __all__ = (
     "driving",
     "key",
     "opened",
+    "revived",
     "where",
 )
 
@@ -80,6 +75,7 @@ class Boot(Struct, frozen=True):
         settings: What the scenario wants of the server, by name.
         register: How the models came there: ``id`` or ``weights``.
         child: The process, if it is ours.
+        network: What was set between it and us, and measured; None: nothing.
     """
 
     name: str
@@ -89,6 +85,7 @@ class Boot(Struct, frozen=True):
     settings: Mapping[str, Any]
     register: str
     child: launch.Child | None = None
+    network: Mapping[str, Any] | None = None
 
     def alive(self) -> bool:
         """Return False if it has ended, as far as that can be told."""
@@ -96,14 +93,19 @@ class Boot(Struct, frozen=True):
             return self.child.alive
         return answers(self.target)
 
+    def lost_ns(self) -> int:
+        """Return since when it is not alive, as far as that can be told."""
+        since = None if self.child else getattr(self.target, "deserted_ns", None)
+        return monotonic_ns() if since is None else int(since)
+
     @property
     def metrics(self) -> str | None:
         """Return ``host:port`` of its diagnostics; None: it has none."""
+        # An address of a plugin's target is none of a Djinn server.
+        host = (host_and_port(self.address) or ("", 0))[0]
         if self.child is not None:
-            port, host = self.child.metrics_port, launch_hook.HOST
+            port = self.child.metrics_port
         else:
-            # An address of a plugin's target is none of a Djinn server.
-            host = (host_and_port(self.address) or ("", 0))[0]
             port = server_settings.metrics_port(os.environ)
         return f"{host}:{port}" if host and port else None
 
@@ -180,6 +182,9 @@ def where(scenario: Scenario, target: str | Target | None) -> str | Target:
 
 def _checked(scenario: Scenario, target: str | Target, path: str) -> str | Target:
     # An empty address, of a variable that is not set, must not mean our own server.
+    if scenario.target.network is not None:
+        reason = "target.network is of a server that djinnload starts"
+        raise ScenarioError(path, f"{reason}; leave one of the two out")
     named = isinstance(target, str) and scenario.target.use == "djinn"
     if named and host_and_port(str(target)) is None:
         reason = f"{target!r} is no address, expected host:port"
@@ -254,30 +259,16 @@ async def opened(
             yield Boot(name, address, driven, proof, wanted, register)
         return
     async with (
-        _started(scenario, name, directory, cores) as child,
+        started(scenario, name, directory, cores) as (child, between),
         drive(child.address, register) as (driven, proof),
     ):
         # We started it with these settings; what it echoes itself counts for more.
         launched = {k: Evidence("launched", v) for k, v in wanted.items()}
-        proven = Proof(proof.kind, {**launched, **proof.evidence}, proof.registration)
-        yield Boot(name, child.address, driven, proven, wanted, register, child)
-
-
-def _started(
-    scenario: Scenario, name: str, directory: Path, cores: Collection[int] | None
-) -> AbstractAsyncContextManager[launch.Child]:
-    """Return the server of ours, to be started."""
-    hook = scenario.target.launch
-    if hook is None:
-        log, ready_s = directory / f"server-{name}.log", scenario.target.ready / 1e9
-        port = 0 if scenario.probes.vmu is None else launch_hook.free_port()
-        told = environment(scenario) | {server_settings.METRICS_PORT: str(port)}
-        return launch.embedded(told, log, ready_s=ready_s, cores=cores)
-    stem, dot, suffix = hook.log.rpartition(".")
-    log = directory / (f"{stem}-{name}.{suffix}" if dot else f"{suffix}-{name}")
-    ports = iter(launch_hook.free_port, 0)
-    wanted = command(scenario, name, directory, ports)
-    return launch_hook.launched(wanted, log, cores=cores)
+        evidence = {**launched, **proof.evidence}
+        proven = Proof(proof.kind, evidence, proof.registration)
+        yield Boot(
+            name, child.address, driven, proven, wanted, register, child, between
+        )
 
 
 async def booted(
@@ -304,6 +295,28 @@ async def booted(
             opened[shared] = await stack.enter_async_context(made)
         found[name] = opened[shared]
     return found
+
+
+async def revived(boot: Boot, plan: CellPlan, models: tuple[Model, ...]) -> None:
+    """Return once a server that was lost answers again, with its models.
+
+    Ours is started once more, at the same address; one that is not ours is waited for.
+
+    Args:
+        boot: Its targets stay open.
+        plan: Of any cell of the arms that share the boot.
+        models: To register again: what has just started knows none.
+
+    Raises:
+        HostError: It was restarted before, does not start, or has no address.
+        TargetError: It is not back within ``target.ready``.
+    """
+    if boot.child is not None:
+        await boot.child.restart()
+    if not boot.address:
+        raise HostError("a target without an address cannot be opened again")
+    async with driving(plan, models, boot.address, boot.register):
+        pass
 
 
 @asynccontextmanager

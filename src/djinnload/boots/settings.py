@@ -45,12 +45,14 @@ def settings(scenario: Scenario) -> dict[str, Any]:
 
     Plain data: durations in ns, shares by class. What ``[target.launch]`` adds is named
     ``launch.command``, ``launch.env`` (all of it: an arm may lack a variable) and
-    ``launch.cwd``.
+    ``launch.cwd``; what a network does, ``network.rate`` and so on.
     """
     given: dict[str, Any] = msgspec.to_builtins(scenario.target.server)
     shares = given.get("shares") or {}
     given["shares"] = {k: v for k, v in shares.items() if v is not None} or None
     given |= _launching(scenario)
+    network = msgspec.to_builtins(scenario.target.network) or {}
+    given |= {f"network.{name}": value for name, value in network.items()}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -74,7 +76,8 @@ def differing(scenarios: Iterable[Scenario]) -> list[str]:
 
 def path(setting: str) -> str:
     """Return where in a scenario *setting* is."""
-    return f"target.{'' if setting.startswith('launch.') else 'server.'}{setting}"
+    own = setting.startswith(("launch.", "network."))
+    return f"target.{'' if own else 'server.'}{setting}"
 
 
 def environment(scenario: Scenario) -> dict[str, str]:
@@ -90,7 +93,12 @@ def metrics_port(environment: Mapping[str, str]) -> int:
 
 
 def command(
-    scenario: Scenario, boot: str, directory: Path, ports: Iterator[int]
+    scenario: Scenario,
+    boot: str,
+    directory: Path,
+    ports: Iterator[int],
+    *,
+    host: str = launch_hook.HOST,
 ) -> launch_hook.Command:
     """Return the scenario's command with every placeholder filled in.
 
@@ -99,6 +107,7 @@ def command(
         boot: Name of the boot.
         directory: Of the run.
         ports: Free ones.
+        host: To listen on.
     """
     hook = scenario.target.launch
     assert hook is not None  # noqa: S101 - the caller has looked
@@ -108,6 +117,7 @@ def command(
     values = {
         "boot": boot,
         "dir": str(directory.resolve()),
+        "host": host,
         "metrics_port": str(found),
         "port": str(port),
         "python": sys.executable,

@@ -122,11 +122,13 @@ def check(
     """Validate SCENARIO and print what a run would do; opens nothing."""
     import msgspec
 
+    from djinnload.boots import network
     from djinnload.describe import describe
+    from djinnload.scenarios.cells import cells
 
-    found = describe(
-        loaded(scenario, changes, duration, repeats, seed), arms=arms or None
-    )
+    asked = loaded(scenario, changes, duration, repeats, seed)
+    found = describe(asked, arms=arms or None)
+    network.refuse(cell.scenario for cell in cells(asked, arms or None))
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
         return

@@ -211,6 +211,14 @@ def _gpu(host: HostFacts, needs: Needs | None) -> Found:
         yield _judged("gpu", bad, said, fix)
 
 
+def _network(_: HostFacts, needs: Needs | None) -> Found:
+    if needs is None or needs.network is None:
+        return
+    said = needs.network or "can be set, by the kernel"
+    fix = "as root, on a kernel that has it; or leave target.network out"
+    yield _judged("network", "fail" if needs.network else None, said, fix)
+
+
 def _logs(_: HostFacts, needs: Needs | None) -> Found:
     if needs is None or needs.server.kind == "none":
         return
@@ -295,6 +303,7 @@ CHECKS: tuple[Callable[[HostFacts, Needs | None], Found], ...] = (
     _directories,
     _disk,
     _gpu,
+    _network,
     _logs,
     _governor,
     _load,

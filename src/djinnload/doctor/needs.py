@@ -3,12 +3,13 @@
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from djinnload.boots import network
 from djinnload.boots import servers as boots
 from djinnload.boots import settings as server_settings
 from djinnload.boots.hook import missing
@@ -83,6 +84,7 @@ class Needs(Struct, frozen=True, kw_only=True):
         requests: Of the whole run; None: it depends on the server.
         rate: Most requests due a second; None: likewise.
         gpu: Whether a GPU of this host is used.
+        network: Why one that is wanted cannot be had; empty: it can; None: none is.
     """
 
     scenario: str
@@ -93,6 +95,7 @@ class Needs(Struct, frozen=True, kw_only=True):
     requests: float | None
     rate: float | None
     gpu: bool
+    network: str | None = None
 
 
 async def needs_of(
@@ -127,7 +130,13 @@ async def needs_of(
         requests=None if math.isinf(total) else total,
         rate=None if math.isinf(rate) else rate,
         gpu=any(_on_gpu(each) for each in chosen.values()),
+        network=_network(chosen.values()),
     )
+
+
+def _network(chosen: Iterable[Scenario]) -> str | None:
+    linked = [each for each in chosen if each.target.network is not None]
+    return "; ".join(network.refusals(linked)) if linked else None
 
 
 def _requests(sessions: float | None, each: int | None) -> float:

@@ -19,6 +19,7 @@ from djinnload import objective
 from djinnload.findings import Finding, Found, accept, void
 from djinnload.health import answers as health_answers
 from djinnload.health import load as health_load
+from djinnload.health import surroundings
 from djinnload.health.generator import cpu, loop_stall
 from djinnload.health.run import (
     calibration,
@@ -326,6 +327,24 @@ RULES = (
         lambda evidence: _if_probed(evidence, "cpu_ns"),
         cpu,
         "use a lower rate, or share the load with --workers",
+    ),
+    Rule(
+        "SERVER_LOST",
+        surroundings.if_watched,
+        surroundings.server_lost,
+        'look at its log; on_server_loss = "wait" or "go_on" keeps such a cell',
+    ),
+    Rule(
+        "SUSPENDED",
+        surroundings.if_timed_twice,
+        surroundings.suspended,
+        "keep the host awake, and run it again: the clock of the samples stood still",
+    ),
+    Rule(
+        "network",
+        surroundings.if_linked,
+        surroundings.linked,
+        "say so next to every latency",
     ),
     Rule(
         "NO_ANSWERS",

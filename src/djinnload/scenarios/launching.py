@@ -15,7 +15,7 @@ from djinnload.scenarios.schema import Launch, Target
 __all__ = ("PLACES", "filled", "problems", "used")
 
 #: What each boot is given.
-PLACES = ("boot", "dir", "metrics_port", "port", "python")
+PLACES = ("boot", "dir", "host", "metrics_port", "port", "python")
 #: Placeholder → the key of ``[target.server]`` that it says.
 SETTINGS: Mapping[str, str] = {
     "qos": "policy",

@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
-from djinnload.scenarios import behaviours, launching, points, rates, search_range
+from djinnload.scenarios import (
+    behaviours,
+    launching,
+    network,
+    points,
+    rates,
+    search_range,
+)
 from djinnload.scenarios.schema import (
     Arm,
     Document,
@@ -30,6 +37,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _server(document)
     yield from _probes(document)
     yield from launching.problems(document.target)
+    yield from network.problems(document.target)
     yield from _twice(document.populations, "population")
     for i, population in enumerate(document.populations):
         for key, reason in _population(population, document.scenario):

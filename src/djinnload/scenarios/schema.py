@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import fields, force_setattr
 
 from djinnload.scenarios.behaviours import Behaviours
+from djinnload.scenarios.network import Network
 from djinnload.units import SECOND, Duration, Hz, Share
 
 __all__ = (
@@ -79,6 +80,7 @@ class Run(Config, frozen=True, kw_only=True):
         load: Multiplies every rate "of capacity".
         workers: Processes that share the load.
         pin: True: a core for each worker; or the cores, dealt out in turn.
+        on_server_loss: What a server's death ends, or does not; see docs/long-runs.md.
         objectives: Of whole cells: ``gpu_util``.
     """
 
@@ -94,6 +96,7 @@ class Run(Config, frozen=True, kw_only=True):
     load: Positive = 1.0
     workers: Annotated[int, Meta(ge=1, le=256)] = 1
     pin: bool | Annotated[tuple[Core, ...], Meta(min_length=1)] = False
+    on_server_loss: Literal["void", "wait", "go_on"] = "void"
     objectives: tuple[str, ...] = ()
 
 
@@ -177,6 +180,7 @@ class Target(Config, frozen=True, kw_only=True):
         launch: The command that boots it; None: it runs, or is the embedded one.
         register: ``id``: the server builds the models; ``weights``: we send them.
         ready: ns that a server is given to answer.
+        network: What lies between us and a server that we boot; None: loopback.
         options: Of the target plugin.
     """
 
@@ -186,6 +190,7 @@ class Target(Config, frozen=True, kw_only=True):
     launch: Launch | None = None
     register: Literal["auto", "id", "weights"] = "auto"
     ready: Duration = Duration(60 * SECOND)
+    network: Network | None = None
     options: dict[str, Any] = {}
 
 

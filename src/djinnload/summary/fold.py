@@ -17,6 +17,7 @@ import numpy as np
 from djinnload import cell_objectives, objective
 from djinnload.errors import ScenarioError
 from djinnload.findings import Finding, void
+from djinnload.health import surroundings
 from djinnload.health.cell import CellEvidence, judge_cell, not_applicable
 from djinnload.health.generator import cpu_shares
 from djinnload.reading import columns, hlog, packing
@@ -185,10 +186,11 @@ def _cell_summary(
         "not_applicable": unfit,
         "proof": proof,
         "populations": {
-            name: _population(samples, plans.get(name) or {}, proof)
+            name: _population(samples, plans.get(name) or {}, manifest)
             for name, samples in evidence.populations.items()
         },
         "fairness": fairness.of_cell(evidence),
+        "gaps": surroundings.gaps(manifest),
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),
@@ -197,10 +199,12 @@ def _cell_summary(
 
 
 def _population(
-    samples: PopulationSamples, plan: Mapping[str, Any], proof: Mapping[str, Any]
+    samples: PopulationSamples, plan: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> Document:
     packing.give_back()
-    return summarize.population(samples, plan, proof)
+    made = summarize.population(samples, plan, manifest.get("proof") or {})
+    surroundings.mark_lost(made["windows"], surroundings.gaps(manifest))
+    return made
 
 
 def generator(evidence: CellEvidence) -> Document:
@@ -324,7 +328,8 @@ def read_cell(
         error = _broke_off(path)
         if write:
             _fold_broken(path, manifest, calibration, error)
-        return Cell(entry, "failed", manifest=manifest, error=error)
+        lost = tuple(surroundings.lost_in(manifest))
+        return Cell(entry, "failed", manifest, findings=lost, error=error)
     try:
         evidence = _evidence(path, calibration)
         if write:

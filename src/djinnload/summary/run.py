@@ -83,7 +83,7 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
     arms, judged = _arms(found, manifest)
     of_all, more = _of_cell(found, manifest)
     judged += more
-    of_cells = list(_of_cells(known))
+    of_cells = [*_of_cells(known), *_of_cells(c for c in cells if not c.evidence)]
     evidence = [cell.evidence for cell in known if cell.evidence]
     of_run = judge_run(evidence, comparison, of_cells, accepted=accepted)
     verdict = objective.run_verdict(

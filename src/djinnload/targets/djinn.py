@@ -75,7 +75,8 @@ class Djinn:
     def __init__(self, options: DjinnOptions | None = None) -> None:
         self._live: set[Exchange | Parts] = set()
         self._shipping = Shipping(())
-        self._deserted_ns: int | None = None
+        #: Since when nothing has listened there; None: something does.
+        self.deserted_ns: int | None = None
 
     @staticmethod
     def executes(options: DjinnOptions) -> Mapping[str, tuple[str, ...]]:
@@ -138,7 +139,7 @@ class Djinn:
 
         A server that comes back does so without the models: it is another one.
         """
-        since_ns = self._deserted_ns
+        since_ns = self.deserted_ns
         return since_ns is not None and self._now() - since_ns >= _LOST_NS
 
     async def aclose(self) -> None:
@@ -151,9 +152,9 @@ class Djinn:
     ) -> None:
         self._live.discard(exchange)
         if type(result) is not Deserted:
-            self._deserted_ns = None
-        elif self._deserted_ns is None:
-            self._deserted_ns = self._now()
+            self.deserted_ns = None
+        elif self.deserted_ns is None:
+            self.deserted_ns = self._now()
         on_reply(_reply(exchange, result))
 
     def _cancel(self, exchange: Exchange | Parts) -> Reply | None:

@@ -268,6 +268,8 @@ class _Flight:
         self._plan = plan
         self._begin = begin_ns
         self._flying = set(members)
+        for member in members:
+            member.count = Count(0, {}, alive=True)
         self._over = anyio.Event()
         self._limit = begin_ns + plan.schedule.duration_ns + plan.grace_ns + HUNG_NS
 
@@ -295,9 +297,8 @@ class _Flight:
             while not isinstance(report := await member.hear(), Ended):
                 if isinstance(report, Count):
                     member.count = report
-                    self._note(target, alive=report.alive)
+                    self._note(target)
             self.shards.append(report.shard)
-            self._note(target, alive=report.shard.alive)
             broken = report.shard.fault is not None
         except DjinnloadError as error:
             self.broken, broken = self.broken or error, True
@@ -307,10 +308,9 @@ class _Flight:
         if not self._flying:
             self._over.set()
 
-    @staticmethod
-    def _note(target: CallbackTarget, *, alive: bool) -> None:
-        if isinstance(target, Elsewhere) and not alive:
-            target.gone = True
+    def _note(self, target: CallbackTarget) -> None:
+        if isinstance(target, Elsewhere):
+            target.gone = not all(member.count.alive for member in self._members)
 
     async def _stop_on(self, stop: anyio.Event) -> None:
         await stop.wait()

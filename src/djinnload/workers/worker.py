@@ -128,12 +128,19 @@ class Worker:
 
     async def _run(self, order: Prepare) -> messages.Ended:
         plan, directory = self._planner.plan(order.job), Path(order.directory)
+        policy = plan.cell.scenario.scenario.on_server_loss
+        stops = policy == "void" or bool(order.job.calibration)
+
+        def alive() -> bool:
+            return boots.answers(self._targets[order.boot])
+
         conditions = Conditions(
             target=self._targets[order.boot],
             prefix=order.prefix,
             early_ns=order.early_ns,
             stop=self._stop,
-            alive=lambda: boots.answers(self._targets[order.boot]),
+            # Else the run decides how long it waits.
+            alive=alive if stops else lambda: True,
             part=self._part,
         )
         wanted = plan.cell.scenario.verify
@@ -148,7 +155,7 @@ class Worker:
             conditions,
             self._agree,
             keeper=keeper,
-            on_tick=lambda watch: self._count(watch, conditions),
+            on_tick=lambda watch: self._count(watch, alive=alive()),
         )
         if keeper is not None:
             verify.hand_over(directory, self._part.worker, keeper.kept)
@@ -170,9 +177,9 @@ class Worker:
             raise LocalProtocolError(f"{type(order).__name__} came, not Begin")
         return order.begin_ns
 
-    def _count(self, watch: Watch, conditions: Conditions) -> None:
+    def _count(self, watch: Watch, *, alive: bool) -> None:
         counts = dict(watch.populations)
-        self._say(messages.Count(watch.in_flight, counts, conditions.alive()))
+        self._say(messages.Count(watch.in_flight, counts, alive))
 
 
 async def _listen(
