@@ -36,9 +36,11 @@ _OF_SERVER = ("shares_host", "nice", "threads")
 #: Of every document: what is no condition of a measurement.
 _IRRELEVANT = (
     "scenario.name",
+    "scenario.experiment",
     "scenario.repeats",
     "scenario.seed",
     "comparison",
+    "claim",
     "objectives",
     "judged",
     "load1",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
-from djinnload import objective, registry
+from djinnload import claims, objective, registry
 from djinnload.errors import PluginError, ScenarioError
 from djinnload.models.assets import ModelAssets
 from djinnload.objective import Objective
@@ -156,6 +156,7 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
     scenario = cell.scenario
     run = scenario.scenario
     _check_metrics(scenario)
+    claims.check(scenario)
     parts = [
         _Part(scenario, i, declared, workshop)
         for i, declared in enumerate(scenario.populations)

@@ -16,7 +16,7 @@ from djinnload.health import cell as health
 from djinnload.health import generator as health_generator
 from djinnload.health import load as health_load
 from djinnload.health import run as health_run
-from djinnload.scenarios import behaviours, network, schema
+from djinnload.scenarios import behaviours, experiment, network, schema
 from djinnload.server import settings
 from djinnload.spi import CallbackTarget
 
@@ -282,6 +282,7 @@ def structs():
         behaviours.Behaviours,
         network.Network,
         schema.Comparison,
+        experiment.Claim,
         schema.Verify,
         schema.Probes,
         schema.Search,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from djinnload.errors import nearest
 from djinnload.scenarios import (
     behaviours,
+    experiment,
     launching,
     network,
     points,
@@ -48,6 +49,7 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from points.problems(document)
     yield from _arm_names(document)
     yield from _comparison(document)
+    yield from experiment.problems(document)
     yield from search_range.problems(document)
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import fields, force_setattr
 
 from djinnload.scenarios.behaviours import Behaviours
+from djinnload.scenarios.experiment import Claim, ExperimentId
 from djinnload.scenarios.network import Network
 from djinnload.units import SECOND, Duration, Hz, Share
 
@@ -82,6 +83,7 @@ class Run(Config, frozen=True, kw_only=True):
         pin: True: a core for each worker; or the cores, dealt out in turn.
         on_server_loss: What a server's death ends, or does not; see docs/long-runs.md.
         objectives: Of whole cells: ``gpu_util``.
+        experiment: Whose figures and tables a run of it makes; None: nobody's.
     """
 
     name: Name
@@ -98,6 +100,7 @@ class Run(Config, frozen=True, kw_only=True):
     pin: bool | Annotated[tuple[Core, ...], Meta(min_length=1)] = False
     on_server_loss: Literal["void", "wait", "go_on"] = "void"
     objectives: tuple[str, ...] = ()
+    experiment: ExperimentId | None = None
 
 
 class Calibrate(Config, frozen=True, kw_only=True):
@@ -399,6 +402,7 @@ class Document(Config, frozen=True, kw_only=True):
     sweeps: tuple[Sweep, ...] = field(name="sweep", default=())
     arms: tuple[Arm, ...] = field(name="arm", default=())
     comparison: Comparison | None = None
+    claims: tuple[Claim, ...] = field(name="claim", default=())
     verify: Verify = Verify()
     probes: Probes = Probes()
     search: Search | None = None

@@ -24,7 +24,7 @@ from djinnload.reading import columns, hlog, packing
 from djinnload.reading.files import read_json, read_probes, sample_groups, write_json
 from djinnload.stats import grouping
 from djinnload.stats.populations import Array, PopulationSamples
-from djinnload.summary import classes, effects, fairness, scaling, spread
+from djinnload.summary import claimed, classes, effects, fairness, scaling, spread
 from djinnload.summary import numbers as summarize
 from djinnload.summary.numbers import turn_times
 from djinnload.summary.run import Cell, curves, run_summary
@@ -82,12 +82,13 @@ def fold_run(run_dir: Path) -> Document:
     ]
     if index:
         _repair(run_dir, index, cells)
-    summary = summarize.finite(
+    found = (
         run_summary(manifest, cells)
         | scaling.of_run(manifest, cells)
         | effects.of_run(manifest, cells)
         | classes.of_run(cells)
     )
+    summary = summarize.finite(found | claimed.of_run(manifest, cells, found))
     write_json(run_dir / "curves.json", curves(cells))
     write_json(run_dir / "summary.json", summary)
     return dict(summary)
@@ -191,6 +192,7 @@ def _cell_summary(
         },
         "fairness": fairness.of_cell(evidence),
         "gaps": surroundings.gaps(manifest),
+        "fairness": fairness.of_cell(evidence),
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),

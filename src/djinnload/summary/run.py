@@ -106,7 +106,7 @@ def run_summary(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
         "objectives": of_all,
         "comparisons": _comparisons(found, comparison, of_run),
         "generator": _generator(known),
-        # Claims of the plan: not measured yet. The others: see `scaling`.
+        # See `claimed` and `scaling`.
         "claims": [],
         "knee": None,
         "efficiency": [],
