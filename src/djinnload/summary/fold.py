@@ -192,7 +192,6 @@ def _cell_summary(
         },
         "fairness": fairness.of_cell(evidence),
         "gaps": surroundings.gaps(manifest),
-        "fairness": fairness.of_cell(evidence),
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),
