@@ -79,6 +79,19 @@ def test_history_resent_begins_every_turn_anew():
 
 
 @pytest.mark.parametrize("history", ["kept", "resent"])
+def test_stopping_early_asks_the_first_turns_of_all(history):
+    """Token for token: what a shorter dialogue would draw is something else."""
+    whole = script(made(history=history)[0])
+    cut = script(made(history=history, stop_after=2)[0])
+    assert [r.turn for r in cut] == [0, 0, 0, 1, 1, 1]
+    for one, other in zip(cut, whole, strict=False):
+        assert one.inputs["input_ids"].data == other.inputs["input_ids"].data
+    assert cut[-1].last  # the server can free what it keeps
+    assert shape(cut)[:-1] == shape(whole)[:5]
+    assert shape(script(made(stop_after=9)[0])) == shape(script(made()[0]))
+
+
+@pytest.mark.parametrize("history", ["kept", "resent"])
 @pytest.mark.parametrize("new", [1, 3])
 def test_the_contract(history, new):
     given = SMALL | {"history": history, "new_tokens": new, "think": "2s"}

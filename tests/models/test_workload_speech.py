@@ -136,6 +136,14 @@ def test_back_to_back_and_batch():
     assert sum(r.units for r in asked) == pytest.approx(4 * 5)
 
 
+def test_stopping_early_hears_the_first_windows_of_all():
+    """Bit for bit: a shorter audio would be another one, and so would its tokens."""
+    whole, cut = script(made()[0]), script(made(stop_after=1)[0])
+    assert [r.turn for r in cut] == [0] * 4
+    assert cut == whole[:4]
+    assert cut[-1].last
+
+
 def failing(step, turn):
     def answer(request):
         bad = (request.step, request.turn) == (step, turn)

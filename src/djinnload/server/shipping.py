@@ -160,7 +160,7 @@ def restored(
             got = "is missing" if heard is None else f"has {list(heard.shape)}"
             raise RequestError(f"{_ENCODED} of shape {list(wanted)} {got}")
         kept.encoded = _to_torch(heard, device, dtype)
-        # Its keys and values in each layer are made anew: 64 times its bytes in a large.
+        # Keys and values of it are made anew: in a large, they are 64 times as much.
         kept.cache = EncoderDecoderCache(cache, DynamicCache())
     elif heard is not None:
         raise RequestError(f"{loaded.name} has no encoder, and takes no {_ENCODED}")

@@ -41,6 +41,8 @@ class ConversationOptions(
         new_tokens: That the model answers in each turn.
         history: ``kept`` on the server, which is sent a turn's own tokens only;
             ``resent``, every turn begins with a prefill of all before it.
+        stop_after: Turns of a session at most, the first ones of all: for arms in which
+            all would take too long; None: all.
         think: ns of pause before each turn but the first, the mean of it.
         think_distribution: Of the pause.
         dtype: Of the weights.
@@ -51,6 +53,7 @@ class ConversationOptions(
     message_tokens: Annotated[int, Meta(ge=1)] = 16
     new_tokens: Annotated[int, Meta(ge=1)] = 64
     history: Literal["kept", "resent"] = "kept"
+    stop_after: Annotated[int, Meta(ge=1)] | None = None
     think: Duration = Duration(0)
     think_distribution: Literal["constant", "exponential"] = "exponential"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
@@ -113,10 +116,11 @@ class Conversation(generation.Generates):
         """
         options, fed_to = self._options, 0
         kept = options.history == "kept"
-        for turn in range(options.turns):
+        turns = min(options.turns, options.stop_after or options.turns)
+        for turn in range(turns):
             message_end = turn * self._turn + options.message_tokens
             turn_end = message_end + options.new_tokens - 1
-            over = not kept or turn == options.turns - 1
+            over = not kept or turn == turns - 1
             for end in range(message_end, turn_end + 1):
                 anew = end == message_end and (turn == 0 or not kept)
                 so_far = ids[:, :end]

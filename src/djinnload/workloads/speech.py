@@ -62,6 +62,8 @@ class SpeechOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tokens: Made of each window: one by ``encode``, the others by ``decode``.
         decode: Tokens fed back: ``forced``, given beforehand; ``greedy``, as served.
         batch: Windows in one request, of ``mode = "batch"``.
+        stop_after: Turns of a session at most, the first ones of all: for arms in which
+            all would take too long; None: all.
         dtype: Of the weights; features are sent in 16 bits for ``float16``.
     """
 
@@ -74,6 +76,7 @@ class SpeechOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tokens: Annotated[int, Meta(ge=1)] = 64
     decode: Literal["forced", "greedy"] = "forced"
     batch: Annotated[int, Meta(ge=1, le=1024)] = 1
+    stop_after: Annotated[int, Meta(ge=1)] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
 
 
@@ -105,7 +108,8 @@ class Speech:
         What is paced by the clock goes on all the same; else the session is over.
         """
         which = int(session.rng.random() * len(self._scripts))
-        for k, prepared in enumerate(self._scripts[which]):
+        asked = self._scripts[which][: self._options.stop_after]
+        for k, prepared in enumerate(asked):
             if self._options.decode == "greedy":
                 right = yield from self._greedy(k, *self._sessions[which][k])
             else:
