@@ -216,3 +216,11 @@ def test_this_machine_can_be_looked_at(tmp_path):
 def test_a_folder_that_cannot_be_written_says_why(tmp_path):
     found = host_facts.gathered(Path("/proc/results"), tmp_path)
     assert found.out.error
+
+
+def test_a_network_that_cannot_be_had_fails():
+    refused = replace(NEEDS, network="needs CAP_NET_ADMIN; run as root")
+    assert checks(needs=refused)["network"].status == "fail"
+    assert "run as root" in checks(needs=refused)["network"].said
+    assert checks(needs=replace(NEEDS, network=""))["network"].status == "pass"
+    assert "network" not in checks()

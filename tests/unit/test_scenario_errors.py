@@ -46,7 +46,9 @@ WRONG = [
     ({"scenario.repeat": 5}, "$.scenario.repeat", "did you mean 'repeats'?"),
     ({"calibrate.user": 5}, "$.calibrate.user", "did you mean 'users'?"),
     ({"target.adress": "a:1"}, "$.target.adress", "did you mean 'address'?"),
-    ({"target.network": {}}, "$.target.network", "unknown key"),
+    ({"target.network": {}}, "$.target.network", "says nothing"),
+    ({"target.network.dely": "1ms"}, "$.target.network.dely", "did you mean 'delay'?"),
+    ({"scenario.on_server_loss": "stop"}, "$.scenario.on_server_loss", "wait, go_on"),
     ({"target.launch": {}}, "$.target.launch.command", "is missing"),
     ({"target.server.polcy": "qos"}, "$.target.server.polcy", "did you mean 'policy'?"),
     (
