@@ -172,6 +172,42 @@ def test_blind_bytes_are_weights_and_state_to_a_thousandth(tiny):
     run(main)
 
 
+@pytest.mark.parametrize("name", ["semantic_blind", "partially_aware", "full"])
+def test_models_that_keep_nothing_answer_in_every_arm(name):
+    """There is no state to ship; the reply says so, and the answer is right."""
+    from djinnload.models.reference import LocalReference
+
+    behaviours = dict(PRESETS[name])
+    model = catalog.parse_id("djinnload:bert-tiny?seed=5&dtype=float32")
+    inputs = {"input_ids": ids(1, 2, 3)}
+    local = LocalReference({"bert": model}).forward("bert", inputs)
+    wanted = local["last_hidden_state"].numpy()
+
+    async def main() -> None:
+        async with serving() as address:
+            target, _ = await opened(address, model, register="id")
+            needs = ("last_hidden_state",)
+            call = a_call(model.name, ids(1, 2, 3), step="encode", last=False,
+                          needs=needs, behaviours=behaviours)  # fmt: skip
+            reply = await submitted(target, call)
+            assert reply.outcome is Outcome.OK, reply.error
+            did = reply.echo["behaviours"]
+            assert did.pop("phases") in {"none", behaviours["phases"]}
+            assert did == {
+                n: w for n, w in behaviours.items() if n != "phases"
+            } | {"state": "none"}  # fmt: skip
+            served = reply.outputs["last_hidden_state"].numpy()
+            assert np.abs(served - wanted).max() < 1e-4
+            # What nobody could have kept is refused, not dropped.
+            given = {**call.request.inputs, "state/0.key": zeros("state/0.key", 1)}
+            bad = replace(call, request=replace(call.request, inputs=given))
+            if behaviours["state"] == "shipped":
+                reply = await submitted(target, bad)
+                assert "keeps nothing" in reply.error
+
+    run(main)
+
+
 def test_weights_of_a_call_are_run_not_the_resident_ones(tiny):
     other = replace(tiny, seed=tiny.seed + 1)
 

@@ -153,11 +153,12 @@ class Executor:
             work.did["plan"] = "per_call" if work.plans else "cached"
             work.did["result"] = "needed" if work.needs else "all"
             called = replace(work, loaded=loaded)
-            if work.ships_state:
+            cached = families.family(loaded.model.architecture).cached
+            # A model that keeps nothing has nothing to ship; what came is refused.
+            if work.ships_state and (cached or work.state):
                 return self._shipped(called, loaded, arguments, dtype)
             if work.session is None:
                 found, reused = self.forward(loaded, arguments, None, keep=False)
-                cached = families.family(loaded.model.architecture).cached
                 work.did["state"] = "recomputed" if cached else "none"
             else:
                 found, reused = self._in_session(called, work.session, arguments)
