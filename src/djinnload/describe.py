@@ -12,8 +12,8 @@ from djinnload.scenarios import rates
 from djinnload.scenarios.cells import cells, skipped
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
-from djinnload.scenarios.schema import Population as Declared
-from djinnload.scenarios.schema import UserRamp
+from djinnload.scenarios.population import Population as Declared
+from djinnload.scenarios.population import UserRamp
 from djinnload.schedule import Population
 from djinnload.spi import Model, Outcome, Reply, Request, Session
 from djinnload.units import format_ns

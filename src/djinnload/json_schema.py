@@ -8,7 +8,8 @@ from msgspec import Meta, Struct
 
 from djinnload import options, registry, units
 from djinnload.errors import DjinnloadError
-from djinnload.scenarios.schema import Document, Population
+from djinnload.scenarios.population import Population
+from djinnload.scenarios.schema import Document
 
 __all__ = ("scenario_schema",)
 

@@ -19,7 +19,7 @@ from djinnload.scenarios import behaviours, rates
 from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.files import InputFile, input_file, located
 from djinnload.scenarios.load import Scenario
-from djinnload.scenarios.schema import Population as Declared
+from djinnload.scenarios.population import Population as Declared
 from djinnload.scenarios.thinking import pause
 from djinnload.scenarios.users import levels, most
 from djinnload.schedule import Closed, Open, Population, Schedule

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from djinnload import testing
-from djinnload.scenarios.schema import Exponential, Lognormal, Uniform
+from djinnload.scenarios.population import Exponential, Lognormal, Uniform
 from djinnload.scenarios.thinking import pause
 from djinnload.scenarios.users import FOREVER
 from djinnload.schedule import Closed, Open, Schedule, following, starts

@@ -16,7 +16,13 @@ from djinnload.health import cell as health
 from djinnload.health import generator as health_generator
 from djinnload.health import load as health_load
 from djinnload.health import run as health_run
-from djinnload.scenarios import behaviours, experiment, network, schema
+from djinnload.scenarios import (
+    behaviours,
+    experiment,
+    network,
+    population,
+    schema,
+)
 from djinnload.server import settings
 from djinnload.spi import CallbackTarget
 
@@ -275,7 +281,7 @@ def structs():
         schema.Target,
         schema.Server,
         schema.Launch,
-        schema.Population,
+        population.Population,
         schema.Sweep,
         schema.NamedPoint,
         schema.Arm,
@@ -286,10 +292,10 @@ def structs():
         schema.Verify,
         schema.Probes,
         schema.Search,
-        schema.Lognormal,
-        schema.Uniform,
-        schema.UserRamp,
-        schema.UserStage,
+        population.Lognormal,
+        population.Uniform,
+        population.UserRamp,
+        population.UserStage,
     ]
 
 
@@ -305,7 +311,7 @@ def test_every_key_of_the_grammar_is_documented(kind):
     [
         ("## `[scenario]`", schema.Run),
         ("## `[calibrate]`", schema.Calibrate),
-        ("## `[[population]]`", schema.Population),
+        ("## `[[population]]`", population.Population),
     ],
     ids=["scenario", "calibrate", "population"],
 )

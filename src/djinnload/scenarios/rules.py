@@ -12,15 +12,8 @@ from djinnload.scenarios import (
     rates,
     search_range,
 )
-from djinnload.scenarios.schema import (
-    Arm,
-    Document,
-    Population,
-    Run,
-    Sweep,
-    Uniform,
-    UserRamp,
-)
+from djinnload.scenarios.population import Population, Uniform, UserRamp
+from djinnload.scenarios.schema import Arm, Document, Run, Sweep
 
 __all__ = ("Problem", "problems")
 

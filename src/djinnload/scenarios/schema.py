@@ -7,26 +7,31 @@ its type; what two keys get wrong together is in `rules`. Tables that belong to 
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct, field
-from msgspec.structs import fields, force_setattr
+from msgspec import Meta, field
 
 from djinnload.scenarios.behaviours import Behaviours
 from djinnload.scenarios.experiment import Claim, ExperimentId
 from djinnload.scenarios.network import Network
+from djinnload.scenarios.population import Population
+from djinnload.scenarios.table import (
+    Config,
+    Core,
+    Count,
+    Index,
+    Name,
+    Positive,
+    QosClass,
+    Text,
+)
 from djinnload.units import SECOND, Duration, Hz, Share
 
 __all__ = (
-    "NAME_PATTERN",
     "Arm",
     "Calibrate",
     "Comparison",
-    "Constant",
     "Document",
-    "Exponential",
     "Launch",
-    "Lognormal",
     "NamedPoint",
-    "Population",
     "Probes",
     "Run",
     "Search",
@@ -34,36 +39,8 @@ __all__ = (
     "Shares",
     "Sweep",
     "Target",
-    "Think",
-    "Uniform",
-    "UserRamp",
-    "UserStage",
     "Verify",
 )
-
-#: Names become file names and session ids, so they are kept plain.
-NAME_PATTERN = r"^[a-z][a-z0-9_-]*\Z"
-
-Name = Annotated[str, Meta(pattern=NAME_PATTERN, max_length=64)]
-Text = Annotated[str, Meta(min_length=1)]
-Count = Annotated[int, Meta(ge=1, le=2**50)]
-Index = Annotated[int, Meta(ge=0, le=2**50)]
-Core = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[float, Meta(gt=0, le=1e6)]
-QosClass = Literal["realtime", "interactive", "batch"]
-
-
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of a scenario file."""
-
-    def __post_init__(self) -> None:
-        # Plain numbers, so that any encoder takes a table as it is.
-        for info in fields(self):
-            value = getattr(self, info.name)
-            if isinstance(value, Duration):
-                force_setattr(self, info.name, int(value))
-            elif isinstance(value, Hz | Share):
-                force_setattr(self, info.name, float(value))
 
 
 class Run(Config, frozen=True, kw_only=True):
@@ -167,7 +144,7 @@ class Launch(Config, frozen=True, kw_only=True):
     """
 
     command: Annotated[tuple[Text, ...], Meta(min_length=1)]
-    env: dict[str, str] = {}
+    env: dict[str, str] = field(default_factory=dict)
     cwd: Text | None = None
     ready: Duration = Duration(60 * SECOND)
     log: Text = "server.log"
@@ -194,88 +171,7 @@ class Target(Config, frozen=True, kw_only=True):
     register: Literal["auto", "id", "weights"] = "auto"
     ready: Duration = Duration(60 * SECOND)
     network: Network | None = None
-    options: dict[str, Any] = {}
-
-
-class Think(Config, frozen=True, kw_only=True, tag_field="distribution"):
-    """Pause of a user between two sessions; one kind a distribution."""
-
-
-class Constant(Think, frozen=True, kw_only=True, tag="constant"):
-    """Always *mean* ns."""
-
-    mean: Duration
-
-
-class Exponential(Think, frozen=True, kw_only=True, tag="exponential"):
-    """Memoryless, of *mean* ns."""
-
-    mean: Duration
-
-
-class Uniform(Think, frozen=True, kw_only=True, tag="uniform"):
-    """From *low* to *high* ns."""
-
-    low: Duration
-    high: Duration
-
-
-class Lognormal(Think, frozen=True, kw_only=True, tag="lognormal"):
-    """Of *mean* ns; *sigma* is the standard deviation of the pause's logarithm."""
-
-    mean: Duration
-    sigma: Annotated[float, Meta(gt=0, le=5)] = 1.0
-
-
-UserCount = Annotated[int, Meta(ge=0, le=1_000_000)]
-
-
-class UserRamp(Config, frozen=True, kw_only=True):
-    """``users``: from *start* to *end* in equal steps over *over* ns, then *end*."""
-
-    start: UserCount = 0
-    end: UserCount = 0
-    over: Duration
-
-
-class UserStage(Config, frozen=True, kw_only=True):
-    """One of a list of ``users``: that many for *time* ns; nobody after the last."""
-
-    users: UserCount
-    time: Duration
-
-
-Users = Annotated[int, Meta(ge=1, le=1_000_000)]
-Stages = Annotated[tuple[UserStage, ...], Meta(min_length=1)]
-
-
-class Population(Config, frozen=True, kw_only=True):
-    """``[[population]]``: users of one kind.
-
-    Attributes:
-        deadline: ns from due, or None; told to the server, bounds miss_rate.
-        timeout: ns from due; then we give up.
-        arrival: Open: ``process``, that process's options, ``per = "user"``.
-        users: Closed, alone; with *arrival*: that many independent streams.
-        stagger: ns that closed users who come together are spread over; None: 0.
-        return_probability: Of an arrival's user, after each session; None: none comes.
-        think: Pause of a user between two sessions; None: none.
-        retry: Least ns of pause after a session that was not ok.
-        workload: ``use``, and that workload's options.
-    """
-
-    name: Name
-    qos_class: QosClass = "interactive"
-    deadline: Duration | None = None
-    timeout: Duration = Duration(60 * SECOND)
-    arrival: dict[str, Any] | None = None
-    users: Users | UserRamp | Stages | None = None
-    stagger: Duration | None = None
-    return_probability: Share | None = None
-    think: Constant | Exponential | Uniform | Lognormal | None = None
-    retry: Duration = Duration(SECOND // 10)
-    workload: dict[str, Any]
-    objectives: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 class Arm(Config, frozen=True, kw_only=True):
@@ -292,9 +188,9 @@ class Arm(Config, frozen=True, kw_only=True):
 
     name: Name
     judged: bool = True
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
-    skip: dict[str, tuple[Any, ...]] = {}
+    skip: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     behaviours: Behaviours | None = None
     target: Target | None = None
 
@@ -303,7 +199,7 @@ class NamedPoint(Config, frozen=True, kw_only=True):
     """One of a sweep's ``points``: several values under one name."""
 
     name: Name
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
 
 

@@ -6,7 +6,8 @@ from typing import Any
 from djinnload import units
 from djinnload.errors import nearest
 from djinnload.scenarios import rates
-from djinnload.scenarios.schema import Document, Population, Search
+from djinnload.scenarios.population import Population
+from djinnload.scenarios.schema import Document, Search
 
 __all__ = ("LOAD", "bounds", "problems", "shown", "value", "whole")
 

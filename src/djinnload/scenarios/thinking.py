@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from random import Random
 
-from djinnload.scenarios.schema import Constant, Exponential, Lognormal, Uniform
+from djinnload.scenarios.population import Constant, Exponential, Lognormal, Uniform
 
 __all__ = ("pause",)
 

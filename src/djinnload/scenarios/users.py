@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from djinnload.scenarios.schema import UserRamp, UserStage
+from djinnload.scenarios.population import UserRamp, UserStage
 
 __all__ = ("FOREVER", "Level", "first_stay", "levels", "most", "stays")
 
