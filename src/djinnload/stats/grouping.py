@@ -296,6 +296,7 @@ def _single(taken: Parts) -> dict[str, Any]:
         "units": taken["units"],
         "bytes_sent": taken["bytes_sent"],
         "bytes_received": taken["bytes_received"],
+        "reused_tokens": taken["reused_tokens"],
         "number": taken["turn"],
         "first_ns": taken["first_ns"],
         "answered_ns": done,
@@ -321,6 +322,7 @@ def _several(taken: Parts, grouped: _Grouped) -> dict[str, Any]:
             name: pack(grouped.each(np.add, taken[name]()))
             for name in ("units", "bytes_sent", "bytes_received")
         },
+        "reused_tokens": pack(grouped.first(taken["reused_tokens"]())),
         "number": pack(grouped.first(taken["turn"]())),
         "first_ns": pack(grouped.first(taken["first_ns"]())),
         "answered_ns": pack(grouped.first(taken["done_ns"]())),

@@ -72,6 +72,7 @@ class Turns(Columns):
         ttft_ns: First step's done (first token if the target streams) − due.
         tpot_ns: (done − ttft point) ÷ (units − 1); NaN for one unit.
         units, bytes_sent, bytes_received: Sums over its requests.
+        reused_tokens: That the server had already when its first request came.
         number: int64; the turn's number within its session.
     """
 
@@ -90,6 +91,7 @@ class Turns(Columns):
         "units",
         "bytes_sent",
         "bytes_received",
+        "reused_tokens",
         "number",
     )
 

@@ -16,6 +16,7 @@ from djinnload.stats import populations as stats
 from djinnload.stats.populations import Array, PopulationSamples, Turns
 from djinnload.summary import fairness, windows
 from djinnload.summary.spread import spread_of, times
+from djinnload.summary.turns import by_turn
 from djinnload.units import MS, SECOND
 
 __all__ = (
@@ -32,13 +33,11 @@ __all__ = (
     "turn_times",
 )
 
-#: Turns of a session that are listed one by one.
-_TURNS_LISTED = 32
 #: Units that are seconds of media, for which a real-time factor means something.
 _MEDIA_SECONDS = ("s", "seconds", "audio_seconds")
 
 #: What `population` adds to `pooled`.
-OF_CELLS = ("by_step", "by_turn", "units", "bytes", "rtf", "objectives", "windows")
+OF_CELLS = ("by_step", "units", "bytes", "rtf", "objectives", "windows")
 #: Of ok turns alone; lateness and blocked of all that were sent.
 _TIMES = ("latency", "service", "queue", "exec", "ttft", "tpot")
 _TIMES_OF_ALL = ("lateness", "blocked")
@@ -106,6 +105,7 @@ def pooled(repeats: Sequence[PopulationSamples]) -> dict[str, Any]:
     made["verified"] = _verified(repeats)
     made["time_split_ms"] = time_split(repeats)
     made["reused_tokens"] = _sum([each.requests.reused_tokens for each in repeats])
+    made["by_turn"] = by_turn(repeats, made)
     return made
 
 
@@ -118,7 +118,6 @@ def population(
     return made | {
         "windows": windows.windows(samples),
         "by_step": _by_step(samples, made),
-        "by_turn": _by_turn(samples.turns, made),
         "units": {"name": unit, "per_s": _units_per_s(samples)},
         "bytes": _bytes(samples, proof),
         "rtf": _rtf(samples.turns) if unit in _MEDIA_SECONDS else None,
@@ -302,25 +301,6 @@ def _known(values: Array) -> Array:
     return numbers[np.isfinite(numbers)]
 
 
-def _by_turn(turns: Turns, pooled: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the first turns of sessions, one by one, over all sessions."""
-    made: list[dict[str, Any]] = []
-    numbers, ok = turns.number, turns.ok
-    if len(numbers) and numbers.min() == numbers.max():
-        same = {key: pooled[key] for key in ("latency_ms", "ttft_ms")}
-        return [{"turn": int(numbers[0]), "n": len(numbers)} | same]
-    listed = np.unique(numbers)[:_TURNS_LISTED]
-    every = {metric: getattr(turns, f"{metric}_ns") for metric in ("latency", "ttft")}
-    for number in listed:
-        mine = numbers == number
-        shown: dict[str, Any] = {"turn": int(number), "n": int(mine.sum())}
-        for metric, whole in every.items():
-            values = whole[mine & ok]
-            shown[f"{metric}_ms"] = times([_known(values)])
-        made.append(shown)
-    return made
-
-
 def _bytes(samples: PopulationSamples, proof: Mapping[str, Any]) -> dict[str, Any]:
     r = samples.requests
     sent, received = _sum([r.bytes_sent]), _sum([r.bytes_received])
@@ -330,6 +310,8 @@ def _bytes(samples: PopulationSamples, proof: Mapping[str, Any]) -> dict[str, An
         "registration": proof.get("registration"),
         "request": {"sent": sent, "received": received},
         "per_unit": ((sent or 0) + (received or 0)) / units if known else None,
+        "per_unit_sent": (sent or 0) / units if known else None,
+        "per_unit_received": (received or 0) / units if known else None,
     }
 
 
