@@ -18,6 +18,7 @@ from djinnload.models.reference import LocalReference
 from djinnload.models.transcripts import error_rate
 from djinnload.server.executor import Executor
 from djinnload.spi import Call, Outcome, Reply, Session, Tensor
+from djinnload.summary.numbers import pooled
 from djinnload.testing import Answer, check_workload, constant, open_loop
 from djinnload.verify import Reservoir, WorkloadRecipe, check
 from djinnload.workloads.speech import Speech
@@ -207,6 +208,32 @@ def test_a_slow_server_blocks_later_windows_and_is_not_late(tmp_path):
     assert latency.tolist() == [5 * S // 2, 4 * S, 11 * S // 2]
     deadline = 3 * S
     assert (latency > deadline).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("takes_ms", [600, 1250])
+def test_all_26_windows_of_30_s_on_a_server_that_keeps_up_or_does_not(
+    tmp_path, takes_ms
+):
+    """Window k at 5 s + k × 1 s, whatever the server does; a miss is later than 2 s."""
+    workload, _ = made(length=None, tokens=2)
+    samples, found = measured(
+        tmp_path,
+        open_loop(constant(0.01), duration_ns=60 * S),
+        lambda _: Answer(takes_ms * S // 1000 // 2),
+        session=workload.session,
+        grace_ns=60 * S,
+    )
+    rows = [r for r in found.rows if r["step"] == "encode"]
+    assert [r["due_ns"] for r in rows] == [(5 + k) * S for k in range(26)]
+    behind = [max(0, k * (takes_ms - 1000)) * S // 1000 for k in range(26)]
+    turns = samples.turns
+    assert turns.blocked_ns.tolist() == behind
+    assert set(turns.lateness_ns) == {0}
+    assert (turns.latency_ns - turns.blocked_ns == takes_ms * S // 1000).all()
+    samples = msgspec.structs.replace(samples, deadline_ns=2 * S)
+    listed = pooled([samples])["by_turn"]
+    missed = [each["turn"] for each in listed if each["misses"]]
+    assert missed == ([] if takes_ms < 1000 else list(range(4, 26)))
 
 
 # Served

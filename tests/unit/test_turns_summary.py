@@ -1,6 +1,7 @@
 """Turn by turn: what the summary says is what the rows say, turn for turn."""
 
 import pytest
+from msgspec import structs
 
 from djinnload.spi import Outcome, Reply, Request
 from djinnload.summary import numbers, turns
@@ -34,13 +35,12 @@ def answer(failing=False):
     return script
 
 
-def seen(tmp_path, failing=False, deadline_ns=160 * MS):
+def seen(tmp_path, failing=False):
     samples, _ = measured(
         tmp_path,
         open_loop(constant(1), duration_ns=4 * S),
         answer(failing),
         session=streaming,
-        plan={"deadline_ns": deadline_ns},
     )
     return samples
 
@@ -72,10 +72,7 @@ def test_turns_are_told_apart(tmp_path):
 )
 def test_a_turn_that_is_late_or_not_ok_is_a_miss(tmp_path, failing, deadline, misses):
     samples = seen(tmp_path, failing)
-    samples = type(samples)(
-        **{name: getattr(samples, name) for name in samples.__struct_fields__}
-        | {"deadline_ns": deadline * MS}
-    )
+    samples = structs.replace(samples, deadline_ns=deadline * MS)
     listed = numbers.pooled([samples])["by_turn"]
     assert [each["misses"] for each in listed] == misses
     assert [each["latency_ms"]["n"] for each in listed] == [4, 4, 0 if failing else 4]
