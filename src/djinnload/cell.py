@@ -22,6 +22,7 @@ from djinnload.clock import RealClock
 from djinnload.errors import DjinnloadError, HostError
 from djinnload.plan import CellPlan
 from djinnload.probes.host import HostProbe
+from djinnload.recording.link import readings
 from djinnload.recording.live import Live
 from djinnload.recording.recorder import Probes, Recorder, write_json
 from djinnload.sample import Header
@@ -80,13 +81,20 @@ class Conditions(Struct, frozen=True):
 
 
 class Watch(Struct, frozen=True):
-    """A running cell as the live view sees it."""
+    """A running cell as the live view sees it.
+
+    Attributes:
+        started: Sessions due in measure that have started, by population.
+        readings: The newest of each probe, by ``device/name``.
+    """
 
     plan: CellPlan
     begin_ns: int
     now_ns: int
     in_flight: int
     populations: Mapping[str, Live]
+    started: Mapping[str, int] = {}
+    readings: Mapping[str, float] = {}
 
 
 async def run_cell(
@@ -181,8 +189,22 @@ async def drive(
         pumping = _Pump(clock, (recorder, probes))
 
         def tick() -> bool:
-            now, counts = clock.now(), recorder.live()
-            on_tick(Watch(plan, begin, now, engine.in_flight, counts))
+            on_tick(
+                Watch(
+                    plan=plan,
+                    begin_ns=begin,
+                    now_ns=clock.now(),
+                    in_flight=engine.in_flight,
+                    populations=recorder.live(),
+                    started={
+                        each.name: tally.started
+                        for each, tally in zip(
+                            plan.populations, engine.tallies, strict=True
+                        )
+                    },
+                    readings=readings(),
+                )
+            )
             # What cannot be written need not be measured.
             return conditions.alive() and not (recorder.error or probes.error)
 

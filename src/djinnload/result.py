@@ -41,6 +41,10 @@ class Progress(Struct, frozen=True):
             ``check``.
         left_s: Estimate for the whole run; None while unknown.
         populations: Of the running cell.
+        offered_per_s: Sessions started a second since measure began, by population.
+        readings: The newest of each probe, by ``device/name``, such as
+            ``gpu0/util`` or ``/loop_lag_ns``.
+        path: The results directory; empty before there is one.
     """
 
     message: str
@@ -53,6 +57,9 @@ class Progress(Struct, frozen=True):
     all_cells: int = 0
     in_flight: int = 0
     populations: Mapping[str, Live] = {}
+    offered_per_s: Mapping[str, float] = {}
+    readings: Mapping[str, float] = {}
+    path: str = ""
 
 
 class Result(Struct, frozen=True):

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from djinnload import (
     affinity,
@@ -366,7 +367,7 @@ class _Conductor:
 
         def watch(seen: Watch) -> None:
             given = progress.of_cell(seen, job, self.order, self.scenario)
-            self.options.on_progress(given)
+            self.options.on_progress(replace(given, path=str(self.path)))
 
         probes = watched(self.scenario.probes, directory, boot.metrics)
         with probes as made["probes"]:
@@ -400,5 +401,6 @@ class _Conductor:
                 elapsed_s=(monotonic_ns() - self.began_ns) / 1e9,
                 done_cells=done,
                 all_cells=len(self.order),
+                path=str(self.path),
             )
         )

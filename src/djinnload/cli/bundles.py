@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from djinnload.cli.options import JSON
+from djinnload.cli.options import JSON, PROGRESS
 from djinnload.cli.terminal import ended, watched
 
 __all__ = ("bundle", "rerun")
@@ -54,6 +54,7 @@ def bundle(*, directory: Path, out: Path | None, without: tuple[str, ...]) -> No
     "--accept", multiple=True, metavar="CODE", help="Does not void; default: as it was."
 )
 @click.option("--quiet", is_flag=True, help="Only what it came to, at the end.")
+@PROGRESS
 @JSON
 def rerun(
     *,
@@ -62,6 +63,7 @@ def rerun(
     target: str | None,
     accept: tuple[str, ...],
     quiet: bool,
+    style: str,
     json_to: str | None,
 ) -> int:
     """Repeat the run of BUNDLE, of its scenario, seeds and rates, and compare.
@@ -80,6 +82,7 @@ def rerun(
     result, found = watched(
         partial(rerun_bundle, bundle),
         quiet=quiet,
+        style=style,
         out=out,
         target=target,
         accept=accept,

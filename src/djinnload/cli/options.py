@@ -11,6 +11,7 @@ __all__ = (
     "ARM",
     "DURATION",
     "JSON",
+    "PROGRESS",
     "REPEATS",
     "SEED",
     "SET",
@@ -35,6 +36,14 @@ WORKERS = click.option(
     "--workers", type=int, metavar="N", help="Processes that share the load."
 )
 SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
+PROGRESS = click.option(
+    "--progress",
+    "style",
+    type=click.Choice(["auto", "lines", "json", "none"]),
+    default="auto",
+    show_default=True,
+    help="On stderr, while it runs; auto: a dashboard on a terminal, else lines.",
+)
 JSON = click.option(
     "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
 )

@@ -10,6 +10,7 @@ from djinnload.cli.options import (
     ARM,
     DURATION,
     JSON,
+    PROGRESS,
     REPEATS,
     SEED,
     SET,
@@ -50,6 +51,7 @@ __all__ = ("check", "run")
     help="Do what the run of DIR lacks, and nothing else; SCENARIO is not needed.",
 )
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
+@PROGRESS
 @JSON
 def run(
     *,
@@ -66,6 +68,7 @@ def run(
     declare: tuple[str, ...],
     resume: Path | None,
     quiet: bool,
+    style: str,
     json_to: str | None,
 ) -> int:
     """Run SCENARIO (a TOML file, or the name of one that ships) to its verdict."""
@@ -87,6 +90,7 @@ def run(
     result = watched(
         partial(run_scenario, asked),
         quiet=quiet,
+        style=style,
         out=out,
         target=target,
         arms=arms or None,

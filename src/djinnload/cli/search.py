@@ -5,7 +5,16 @@ from pathlib import Path
 
 import click
 
-from djinnload.cli.options import ARM, DURATION, JSON, SEED, SET, loaded, pair
+from djinnload.cli.options import (
+    ARM,
+    DURATION,
+    JSON,
+    PROGRESS,
+    SEED,
+    SET,
+    loaded,
+    pair,
+)
 from djinnload.cli.terminal import ended, watched
 
 __all__ = ("search",)
@@ -31,6 +40,7 @@ __all__ = ("search",)
     help="A setting of the server that you vouch for, such as policy=qos.",
 )
 @click.option("--quiet", is_flag=True, help="Only what was found, at the end.")
+@PROGRESS
 @JSON
 def search(
     *,
@@ -44,6 +54,7 @@ def search(
     accept: tuple[str, ...],
     declare: tuple[str, ...],
     quiet: bool,
+    style: str,
     json_to: str | None,
 ) -> int:
     """Find the highest load at which SCENARIO meets its objectives: docs/search.md.
@@ -61,6 +72,7 @@ def search(
     result = watched(
         partial(search_scenario, asked),
         quiet=quiet,
+        style=style,
         out=out,
         target=target,
         arms=arms or None,

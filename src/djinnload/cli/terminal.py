@@ -57,12 +57,23 @@ def ended(result: Any, show: Callable[[], None]) -> int:
     return int(result.exit_code)
 
 
-def watched(run: Callable[..., Awaitable[Any]], *, quiet: bool, **options: Any) -> Any:
-    """Return what ``run(on_progress=, stop=, **options)`` comes to, shown live."""
+def watched(
+    run: Callable[..., Awaitable[Any]], *, quiet: bool, style: str, **options: Any
+) -> Any:
+    """Return what ``run(on_progress=, stop=, **options)`` comes to, shown live.
+
+    Args:
+        run: Of a scenario.
+        quiet: Show nothing, whatever the style.
+        style: Of `report.live.STYLES`.
+        **options: For *run*.
+    """
     from djinnload.report.live import LiveView
 
+    shown: Any = "none" if quiet else style
+
     async def work(stop: Any) -> Any:
-        with LiveView(quiet=quiet) as view:
+        with LiveView(shown, on_stop=stop.set) as view:
             return await run(on_progress=view.update, stop=stop, **options)
 
     return stoppable(work)

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = (
+    "MARKS",
     "read_checks",
     "read_json",
+    "read_marks",
     "read_probes",
     "read_samples",
     "sample_groups",
     "write_checks",
     "write_json",
 )
+
+#: In a results directory: moments that somebody marked, a line of JSON each.
+MARKS = "marks.jsonl"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -124,6 +129,22 @@ def write_checks(cell_dir: Path, worker: int, rows: Iterable[Checked]) -> None:
     with pa.ipc.new_stream(sink, _check_schema()) as writer:
         writer.write_table(pa.table(found, schema=_check_schema()))
     _replace(Path(cell_dir) / "checks" / f"w{worker}.arrows", sink.getvalue())
+
+
+def read_marks(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the moments that somebody marked: ``t_ns``, ``utc``, ``cell``.
+
+    A line that was cut short is left out; so is all of a file that is no text of ours.
+    """
+    try:
+        lines = (run_dir / MARKS).read_bytes().splitlines()
+    except OSError:
+        return []
+    marks = []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            marks.append(msgspec.json.decode(line))
+    return marks
 
 
 def write_json(path: Path, value: Any) -> None:

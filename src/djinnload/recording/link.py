@@ -35,7 +35,7 @@ from djinnload.recording.messages import (
 from djinnload.scheduling import use_slice
 from djinnload.units import MS
 
-__all__ = ("Channel", "release", "shared")
+__all__ = ("Channel", "readings", "release", "shared")
 
 TICK_S = 0.1
 #: Rows sent at a time: up to 50 µs.
@@ -57,12 +57,13 @@ class Channel:
             raises. Rows appended after `close` are not written.
         error: What stopped the writing (a full disk: OSError), else None. Rows go on
             being taken, and counted, but are lost.
-        live, echoes: As the writing process said last.
+        live, readings, echoes: As the writing process said last.
     """
 
     def __init__(self, number: int, link: "_Link") -> None:
         self.error: Exception | None = None
         self.live: dict[str, Live] = {}
+        self.readings: dict[str, float] = {}
         self.echoes: list[dict[str, Any]] = []
         self.rows: deque[Any] = deque()
         self.append: Callable[[Any], None] = self.rows.append
@@ -109,6 +110,7 @@ class Channel:
                 else OSError(report.errno, report.error)
             )
         self.live = report.live or self.live
+        self.readings = report.readings or self.readings
         self.echoes = report.echoes or self.echoes
         if report.answer:
             self.answered.set()
@@ -155,6 +157,11 @@ class _Link:
     @property
     def alive(self) -> bool:
         return self.pid == os.getpid() and self._thread.is_alive()
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Return those that are open."""
+        return tuple(self._channels.values())
 
     @property
     def busy(self) -> bool:
@@ -290,6 +297,15 @@ def _widen(pipe: int) -> None:
 
 _lock = Lock()
 _links: list[_Link] = []
+
+
+def readings() -> dict[str, float]:
+    """Return the newest reading of every probe under way, by ``device/name``."""
+    found: dict[str, float] = {}
+    for link in _links:
+        for channel in link.channels:
+            found |= channel.readings
+    return found
 
 
 def shared() -> _Link:

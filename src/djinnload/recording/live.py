@@ -1,4 +1,4 @@
-"""Counts and rough quantiles while a cell runs, kept by the recorder's thread."""
+"""Counts and rough quantiles while a cell runs, kept by the process that writes."""
 
 import math
 from collections import deque
@@ -35,6 +35,7 @@ class Live(Struct, frozen=True):
         errors: Neither ok nor refused.
         refused: Declined by the server.
         rate_per_s: Requests over, of any phase, over the last 3 s.
+        missed: Not ok, or later than the deadline; None: there is no deadline.
         p50_ms, p99_ms: Of done − due of ok requests, to about 1 %; None while there are
             fewer than 20, or 1,000.
     """
@@ -45,6 +46,7 @@ class Live(Struct, frozen=True):
     rate_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
+    missed: int | None = None
 
 
 def merged(parts: Sequence[Live]) -> Live:
@@ -60,7 +62,12 @@ def merged(parts: Sequence[Live]) -> Live:
         rate_per_s=sum(each.rate_per_s for each in parts),
         p50_ms=_mean([(each.p50_ms, each.n) for each in parts if each.n]),
         p99_ms=_mean([(each.p99_ms, each.n) for each in parts if each.n]),
+        missed=_sum([each.missed for each in parts]),
     )
+
+
+def _sum(parts: Sequence[int | None]) -> int | None:
+    return None if None in parts else sum(each or 0 for each in parts)
 
 
 def _mean(parts: Sequence[tuple[float | None, int]]) -> float | None:
@@ -71,9 +78,15 @@ def _mean(parts: Sequence[tuple[float | None, int]]) -> float | None:
 
 
 class LiveCounts:
-    """One population's counts; fed and read by the writer thread alone."""
+    """One population's counts.
 
-    def __init__(self) -> None:
+    Args:
+        deadline_ns: Of its requests; None: they have none.
+    """
+
+    def __init__(self, deadline_ns: int | None = None) -> None:
+        self._deadline = deadline_ns
+        self._missed = 0
         self._n = self._errors = self._refused = self._all = 0
         self._buckets = np.zeros(_BUCKETS, np.int64)
         self._counted: deque[tuple[int, int]] = deque([(monotonic_ns(), 0)])
@@ -94,6 +107,9 @@ class LiveCounts:
             refused = int(np.count_nonzero(measured & (outcome == _REFUSED)))
             self._refused += refused
             self._errors += n - n_ok - refused
+        if self._deadline is not None:
+            in_time = int(np.count_nonzero(latency_ns[ok] <= self._deadline))
+            self._missed += n - in_time
         shown = np.log2(np.maximum(latency_ns[ok], 1)) * _PER_OCTAVE
         # Into the buckets that came: far fewer than there are.
         bucket, counts = np.unique(shown.astype(np.int64), return_counts=True)
@@ -108,7 +124,8 @@ class LiveCounts:
         elapsed = now - counted[0][0]
         rate = (self._all - counted[0][1]) * SECOND / elapsed if elapsed else 0.0
         p50, p99 = self._quantiles((0.5, 0.99))
-        return Live(self._n, self._errors, self._refused, rate, p50, p99)
+        missed = None if self._deadline is None else self._missed
+        return Live(self._n, self._errors, self._refused, rate, p50, p99, missed)
 
     def _quantiles(self, qs: Iterable[float]) -> list[float | None]:
         below = np.cumsum(self._buckets)

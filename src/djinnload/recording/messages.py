@@ -69,6 +69,7 @@ class Report(Struct, frozen=True, omit_defaults=True):
         errno: Of what stopped the writing, if it was an OSError.
         error: What stopped the writing; empty: nothing.
         live: Counts by population.
+        readings: The newest, by ``device/name``; of probes.
         echoes: See `Recorder.echoes`; in the last report alone.
     """
 
@@ -77,6 +78,7 @@ class Report(Struct, frozen=True, omit_defaults=True):
     errno: int | None = None
     error: str = ""
     live: dict[str, Live] = {}
+    readings: dict[str, float] = {}
     echoes: list[dict[str, Any]] = []
 
 

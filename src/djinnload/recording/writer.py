@@ -64,8 +64,9 @@ class _Writer:
         if now - self._said_ns >= SAY_NS:
             self._said_ns = now
             for channel, writing in self._channels.items():
-                if live := writing.live():
-                    self._say(_report(channel, writing.error, live=live))
+                live, readings = writing.live(), writing.readings()
+                report = _report(channel, writing.error, live=live, readings=readings)
+                self._say(report)
 
     def end(self) -> None:
         """Write down what came; nobody is there to be told."""

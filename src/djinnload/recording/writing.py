@@ -89,6 +89,10 @@ class Writing:
         """Return counts by population."""
         return {}
 
+    def readings(self) -> dict[str, float]:
+        """Return the newest reading of each probe, by ``device/name``."""
+        return {}
+
     def echoes(self) -> list[dict[str, Any]]:
         """See `Recorder.echoes`."""
         return []
@@ -111,7 +115,7 @@ class Samples(Writing):
         self._header = header
         self._batches = SampleBatches(header)
         self._echoes = _Echoes()
-        self._counts = [LiveCounts() for _ in header.populations]
+        self._counts = [LiveCounts(each.deadline_ns) for each in header.populations]
 
         def path(number: int) -> Path:
             return directory / "samples" / f"w{header.worker}-{number:03d}.arrows"
@@ -184,6 +188,17 @@ class Readings(Writing):
 
         super().__init__(StreamFiles(path, _reading_schema()))
         self._words = Words()
+        self._newest: dict[str, float] = {}
+
+    def add(self, rows: list[Any]) -> None:
+        """Take readings; see `Writing.add`."""
+        for _, _, device, name, value in rows:
+            self._newest[f"{device}/{name}"] = value
+        super().add(rows)
+
+    def readings(self) -> dict[str, float]:
+        """Return the newest reading of each probe, by ``device/name``."""
+        return self._newest
 
     def _convert(self, rows: list[tuple[Any, ...]]) -> "pa.RecordBatch":
         import pyarrow as pa

@@ -1,54 +1,66 @@
-"""What a run shows while it goes on: a table on a terminal, else a line at times.
+"""What a run shows while it goes on; the drawing is done by another process.
 
-Drawing a table takes milliseconds that the engine's loop does not have, so a thread of
-its own draws the newest `Progress`, and skips those that it was too slow for.
+`djinnload.report.viewer` draws. All that the run does is to write a line of JSON twice
+a second, to a pipe that never makes it wait.
 """
 
-from threading import Event, Thread
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from rich.console import Console, Group
-from rich.live import Live as Screen
-from rich.table import Table
-from rich.text import Text
+import msgspec
 
-from djinnload.recording.recorder import Live
+from djinnload.clock import monotonic_ns
+from djinnload.reading.files import MARKS
 from djinnload.result import Progress
 
-__all__ = ("LiveView",)
+__all__ = ("STYLES", "LiveView", "Style")
 
-#: Seconds between two lines where there is no terminal.
-_EVERY_S = 5.0
+Style = Literal["auto", "lines", "json", "none"]
+STYLES: tuple[Style, ...] = ("auto", "lines", "json", "none")
+#: How long it may take to draw the last.
+_PATIENCE_S = 5.0
 
 
 class LiveView:
     """A context manager; `update` takes each `Progress`.
 
     Args:
-        quiet: Show nothing.
-        console: Default: stderr, so that stdout holds results only.
+        style: ``auto`` is a dashboard on a terminal and lines elsewhere; ``json`` a
+            line of JSON each, for machines. All go to stderr: stdout holds results.
+        on_stop: Called when somebody presses q.
     """
 
-    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
-        self._quiet = quiet
-        self._screen: Screen | None = None
-        self._newest: Progress | None = None
-        self._news = Event()
-        self._over = False
-        self._thread = Thread(target=self._draw, name="djinnload-live", daemon=True)
-        self._said = ""
-        self._spoke_at = -_EVERY_S
+    def __init__(
+        self, style: Style = "auto", *, on_stop: Callable[[], None] = lambda: None
+    ) -> None:
+        if style == "auto":
+            # A terminal that cannot move its cursor gets lines.
+            dumb = os.environ.get("TERM", "dumb") == "dumb"
+            self._style = "screen" if sys.stderr.isatty() and not dumb else "lines"
+        else:
+            self._style = style
+        self._on_stop = on_stop
+        self._process: subprocess.Popen[bytes] | None = None
+        self._left = b""
+        self._newest = Progress("")
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._quiet:
-            self._screen = Screen(
-                console=self._console, auto_refresh=False, transient=True
+        if self._style != "none":
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "djinnload.report.viewer", self._style],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
             )
-            self._screen.start()
-        if not self._quiet:
-            self._thread.start()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None  # noqa: S101 - it was asked for
+                os.set_blocking(pipe.fileno(), False)
         return self
 
     def __exit__(
@@ -57,80 +69,52 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._quiet:
-            self._over = True
-            self._news.set()
-            self._thread.join()
-        if self._screen is not None:
-            self._screen.stop()
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101
+        with suppress(OSError):
+            process.stdin.close()
+        try:
+            process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stdout.close()
 
     def update(self, progress: Progress) -> None:
-        """Have it shown where the run is; returns at once."""
+        """Have it shown where the run is; never waits. Keys pressed are acted on."""
         self._newest = progress
-        self._news.set()
-
-    def _draw(self) -> None:
-        while not self._over:
-            self._news.wait()
-            self._news.clear()
-            if self._newest is not None:
-                self._show(self._newest)
-
-    def _show(self, progress: Progress) -> None:
-        if self._screen is not None:
-            self._screen.update(_table(progress), refresh=True)
+        process = self._process
+        if process is None:
             return
-        begun = progress.cell or progress.message
-        due = abs(progress.elapsed_s - self._spoke_at) >= _EVERY_S
-        if begun != self._said or due:
-            self._said, self._spoke_at = begun, progress.elapsed_s
-            parts = [_headline(progress)]
-            parts += [f"{name} {_words(live)}" for name, live in _classes(progress)]
-            line = " | ".join(parts)
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        assert process.stdin is not None  # noqa: S101 - it was asked for
+        assert process.stdout is not None  # noqa: S101
+        with suppress(OSError):
+            if self._left:
+                # What the viewer was too slow for is left out, but never half a line.
+                self._left = self._left[os.write(process.stdin.fileno(), self._left) :]
+            if not self._left:
+                text = msgspec.json.encode(progress) + b"\n"
+                self._left = text[os.write(process.stdin.fileno(), text) :]
+        with suppress(OSError):
+            for value in os.read(process.stdout.fileno(), 64):
+                self._pressed(chr(value))
+
+    def _pressed(self, key: str) -> None:
+        if key == "q":
+            self._on_stop()
+        elif key == "m" and self._newest.path:
+            mark(Path(self._newest.path), self._newest.cell)
 
 
-def _classes(progress: Progress) -> list[tuple[str, Live]]:
-    return [(name, live) for name, live in progress.populations.items() if live.n]
-
-
-def _headline(progress: Progress) -> str:
-    left = "" if progress.left_s is None else f", about {progress.left_s:.0f} s left"
-    if not progress.cell:
-        return progress.message
-    where = f"cell {min(progress.done_cells + 1, progress.all_cells)}"
-    of = f"{where} of {progress.all_cells}, {progress.cell}"
-    if progress.message:
-        return f"{progress.message}: {progress.cell}{left}"
-    done = f"{max(progress.elapsed_s, 0):.0f} of {progress.total_s:.0f} s"
-    return f"{of}: {progress.phase} {done}{left}"
-
-
-def _words(live: Live) -> str:
-    return (
-        f"{live.rate_per_s:.0f} requests/s p50 {_ms(live.p50_ms)} "
-        f"p99 {_ms(live.p99_ms)} errors {live.errors} refused {live.refused}"
-    )
-
-
-def _ms(value: float | None) -> str:
-    return "n too small" if value is None else f"{value:.3g} ms"
-
-
-def _table(progress: Progress) -> Group:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("population")
-    for name in ("requests/s", "p50", "p99", "n", "errors", "refused"):
-        table.add_column(name, justify="right")
-    for name, live in progress.populations.items():
-        table.add_row(
-            Text(name),
-            f"{live.rate_per_s:.0f}",
-            _ms(live.p50_ms),
-            _ms(live.p99_ms),
-            str(live.n),
-            str(live.errors),
-            str(live.refused),
-        )
-    flight = f"{progress.in_flight} in flight" if progress.cell else ""
-    return Group(Text(_headline(progress)), table, Text(flight, style="dim"))
+def mark(run_dir: Path, cell: str) -> None:
+    """Write down that something happened now, in `MARKS` of *run_dir*."""
+    at = {
+        "t_ns": monotonic_ns(),
+        "utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "cell": cell,
+    }
+    with suppress(OSError), (run_dir / MARKS).open("ab") as file:
+        file.write(msgspec.json.encode(at) + b"\n")

@@ -58,6 +58,9 @@ def render(summary: Mapping[str, Any], *, console: Console) -> None:
     _of_cells(summary, console)
     _comparisons(summary, console)
     _health(summary, console)
+    for mark in summary.get("marks") or ():
+        where = f"marked: {mark.get('utc')} in {mark.get('cell') or 'no cell'}"
+        console.print(where, markup=False)
 
 
 def _by_point(

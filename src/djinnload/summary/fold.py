@@ -21,7 +21,13 @@ from djinnload.health import surroundings
 from djinnload.health.cell import CellEvidence, judge_cell, not_applicable
 from djinnload.health.generator import cpu_shares
 from djinnload.reading import columns, hlog, packing
-from djinnload.reading.files import read_json, read_probes, sample_groups, write_json
+from djinnload.reading.files import (
+    read_json,
+    read_marks,
+    read_probes,
+    sample_groups,
+    write_json,
+)
 from djinnload.stats import grouping
 from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.summary import claimed, classes, effects, fairness, scaling, spread
@@ -87,6 +93,7 @@ def fold_run(run_dir: Path) -> Document:
         | scaling.of_run(manifest, cells)
         | effects.of_run(manifest, cells)
         | classes.of_run(cells)
+        | {"marks": read_marks(run_dir)}
     )
     summary = summarize.finite(found | claimed.of_run(manifest, cells, found))
     write_json(run_dir / "curves.json", curves(cells))

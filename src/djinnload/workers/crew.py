@@ -20,6 +20,7 @@ from djinnload.clock import monotonic_ns
 from djinnload.errors import DjinnloadError, HostError, LocalProtocolError
 from djinnload.plan import CellPlan
 from djinnload.recording import live
+from djinnload.recording.link import readings
 from djinnload.recording.recorder import write_json
 from djinnload.shard import Part, Shard, announce, conclude
 from djinnload.signatures import CLOCK
@@ -341,4 +342,5 @@ class _Flight:
                 for population in self._plan.populations
                 if population.name in names
             },
+            readings=readings(),
         )

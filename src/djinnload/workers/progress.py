@@ -43,4 +43,14 @@ def of_cell(
         all_cells=len(order),
         in_flight=watch.in_flight,
         populations=watch.populations,
+        offered_per_s=_offered(watch),
+        readings=watch.readings,
     )
+
+
+def _offered(watch: Watch) -> dict[str, float]:
+    """Return sessions started a second of measure, by population."""
+    measured = min(watch.now_ns - watch.begin_ns, watch.plan.schedule.duration_ns)
+    if measured <= 0:
+        return {}
+    return {name: n * 1e9 / measured for name, n in watch.started.items()}
