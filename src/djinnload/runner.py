@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 from msgspec import Struct
-from msgspec.structs import replace
 
 from djinnload import (
     affinity,
@@ -366,8 +365,8 @@ class _Conductor:
         )
 
         def watch(seen: Watch) -> None:
-            given = progress.of_cell(seen, job, self.order, self.scenario)
-            self.options.on_progress(replace(given, path=str(self.path)))
+            of = job, self.order, self.scenario, self.path
+            self.options.on_progress(progress.of_cell(seen, *of))
 
         probes = watched(self.scenario.probes, directory, boot.metrics)
         with probes as made["probes"]:
@@ -392,15 +391,6 @@ class _Conductor:
         write_json(self.path / "index.json", documents.index(self.index))
 
     def _tell(self, message: str, *, phase: str = "boot", cell: str = "") -> None:
-        done = sum(entry["status"] == "done" for entry in self.index)
-        self.options.on_progress(
-            Progress(
-                message=message,
-                cell=cell,
-                phase=phase,
-                elapsed_s=(monotonic_ns() - self.began_ns) / 1e9,
-                done_cells=done,
-                all_cells=len(self.order),
-                path=str(self.path),
-            )
-        )
+        since = (monotonic_ns() - self.began_ns) / 1e9
+        told = Progress(message, cell, phase, since, path=str(self.path))
+        self.options.on_progress(progress.among(told, self.index))

@@ -1,6 +1,10 @@
 """A running cell → what a live view is told of it; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from djinnload.cell import Watch
 from djinnload.result import Progress
@@ -8,11 +12,11 @@ from djinnload.scenarios.cells import Cell
 from djinnload.scenarios.load import Scenario
 from djinnload.workers.jobs import Job
 
-__all__ = ("of_cell",)
+__all__ = ("among", "of_cell")
 
 
 def of_cell(
-    watch: Watch, job: Job, order: Sequence[Cell], scenario: Scenario
+    watch: Watch, job: Job, order: Sequence[Cell], scenario: Scenario, path: Path
 ) -> Progress:
     """Return where the run is while *job* runs.
 
@@ -21,6 +25,7 @@ def of_cell(
         job: A cell, or a phase of calibration.
         order: All cells of the run.
         scenario: Of the run.
+        path: Of the run.
     """
     schedule, now = watch.plan.schedule, watch.now_ns - watch.begin_ns
     calibrating = bool(job.calibration)
@@ -45,7 +50,14 @@ def of_cell(
         populations=watch.populations,
         offered_per_s=_offered(watch),
         readings=watch.readings,
+        path=str(path),
     )
+
+
+def among(progress: Progress, index: Sequence[Mapping[str, Any]]) -> Progress:
+    """Return *progress* with what the entries of index.json say of the cells."""
+    done = sum(entry["status"] == "done" for entry in index)
+    return replace(progress, done_cells=done, all_cells=len(index))
 
 
 def _offered(watch: Watch) -> dict[str, float]:
