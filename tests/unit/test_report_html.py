@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from djinnload.report import amounts, figures, html
+from djinnload.report import amounts, drawing, figures, html
 from djinnload.summary import spread
 from djinnload.summary.fold import fold_run
 from djinnload.units import MS
@@ -160,7 +160,7 @@ def test_hostile_names_in_figures():
     words = "".join(ET.fromstring(svg).itertext())  # noqa: S314 - our own
     assert HOSTILE[:20] in words
     assert "漢: n = 3, 1 not ok (33 %)" in words
-    page = Page(figures.inline(svg, "x", HOSTILE))
+    page = Page(drawing.inline(svg, "x", HOSTILE))
     assert "script" not in page.tags
     assert ("aria-label", HOSTILE) in page.attributes
 

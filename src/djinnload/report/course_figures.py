@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from djinnload.reading.files import read_json
-from djinnload.report import figures
+from djinnload.report import drawing
 from djinnload.report.sweep_figures import Drawn
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _drawn(name: str, courses: Sequence[_Course], *, void: bool) -> Drawn:
         if quantile:
             _draw(axes[1], courses, f"{quantile}_ms", f"{quantile} (ms)")
         axes[-1].set_xlabel("seconds since measure began")
-        axes[0].set_title(figures.plain(title), loc="left", fontsize=12, weight="bold")
+        axes[0].set_title(drawing.plain(title), loc="left", fontsize=12, weight="bold")
         handles, labels = axes[0].get_legend_handles_labels()
         if len(labels) > 1:
             figure.legend(
@@ -83,7 +83,7 @@ def _drawn(name: str, courses: Sequence[_Course], *, void: bool) -> Drawn:
     )
     return Drawn(
         name,
-        figures.render(fill, _SIZE_IN, void=void),
+        drawing.render(fill, _SIZE_IN, void=void),
         title,
         f"Course of {name} in windows of {widest:g} s, {repeats} repeats an arm and a "
         f"line each: turns that came back ok a second{_tail(quantile)}.",
@@ -119,12 +119,12 @@ def _draw(axes: "Axes", courses: Sequence[_Course], key: str, ylabel: str) -> No
     for course in courses:
         number = arms.index(course.arm)
         at = [each["at_s"] + each["seconds"] / 2 for each in course.windows]
-        label = "" if course.arm in named else figures.plain(course.arm)
+        label = "" if course.arm in named else drawing.plain(course.arm)
         axes.plot(
             at,
             [_number(each.get(key)) for each in course.windows],
-            color=figures.PALETTE[number % len(figures.PALETTE)],
-            linestyle=figures.DASHES[number % len(figures.DASHES)],
+            color=drawing.PALETTE[number % len(drawing.PALETTE)],
+            linestyle=drawing.DASHES[number % len(drawing.DASHES)],
             linewidth=1,
             # A window between two gaps would be no line.
             marker=".",

@@ -1,14 +1,12 @@
-"""Values → SVG; the only module that draws, the same bytes for the same values."""
+"""Distributions and values over load → SVG."""
 
-import io
-import re
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 
+from djinnload.report.drawing import DASHES, INK, PALETTE, plain, render
 from djinnload.stats.populations import Array
 from djinnload.summary.spread import CURVE_POINTS
 
@@ -16,30 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("Curve", "Line", "Mark", "cdf", "inline", "lines", "plain", "render")
+__all__ = ("Curve", "Line", "Mark", "cdf", "lines")
 
-#: Okabe and Ito, the ones that differ on white and on black.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-DASHES = ((0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (9, 2)))
-INK, GRID, PAPER, WARNING = "#1f2328", "#d0d7de", "#fefefe", "#b3261e"
-_LABEL = 44  # characters
 _SIZE_IN = (6.4, 3.5)
-_SETTINGS: Any = {
-    "svg.hashsalt": "djinnload",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": "none",
-    "grid.color": GRID,
-    "font.family": "sans-serif",
-    "font.size": 11,
-}
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 class Curve(Struct, frozen=True):
@@ -179,62 +156,6 @@ def _rendered(
     return render(fill, _SIZE_IN, void=void)
 
 
-def render(
-    fill: Callable[["Figure"], None], size_in: tuple[float, float], *, void: bool
-) -> str:
-    """Return what *fill* draws as an SVG document.
-
-    Args:
-        fill: Is given an empty figure.
-        size_in: Width and height, inches.
-        void: Whether to draw a watermark.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(), warnings.catch_warnings():
-        # Names may hold letters that the font lacks; a browser has its own fonts.
-        warnings.simplefilter("ignore")
-        mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
-        figure = Figure(figsize=size_in)
-        FigureCanvasSVG(figure)
-        fill(figure)
-        figure.set_layout_engine("constrained")
-        if void:
-            _watermark(figure)
-        sink = io.StringIO()
-        figure.savefig(sink, format="svg", metadata=_NO_METADATA)
-    return _short(sink.getvalue())
-
-
-def inline(svg: str, prefix: str, label: str) -> str:
-    """Return *svg* for the inside of an HTML page, whose style sheet colours it.
-
-    Args:
-        svg: From `cdf` or `lines`.
-        prefix: Makes its ids unique in the page: letters, digits, hyphens.
-        label: What it shows, for those who do not see it; plain text.
-    """
-    from markupsafe import escape
-
-    body = svg[svg.index("<svg") :]
-    head, _, rest = body.partition(">")
-    box = re.search(r'viewBox="([\d. ]+)"', head)
-    rest = re.sub(r' xmlns(:\w+)?="[^"]*"', "", rest).replace("xlink:href", "href")
-    rest = re.sub(r'(?<= )id="', f'id="{prefix}-', rest)
-    rest = re.sub(r'href="#', f'href="#{prefix}-', rest)
-    rest = re.sub(r"url\(#", f"url(#{prefix}-", rest)
-    colours = {INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
-    colours |= {colour: f"var(--s{i})" for i, colour in enumerate(PALETTE)}
-    colours[WARNING] = "var(--bad)"
-    for colour, name in colours.items():
-        rest = rest.replace(colour, name)
-    size = box.group(1) if box else "0 0 460 280"
-    return f'<svg viewBox="{size}" role="img" aria-label="{escape(label)}">{rest}'
-
-
 def _draw(
     axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark], floor_ms: float
 ) -> None:
@@ -339,29 +260,6 @@ def _legend(curve: Curve) -> str:
     return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
 
 
-def _watermark(figure: "Figure") -> None:
-    for y in (0.3, 0.72):
-        figure.text(
-            0.5,
-            y,
-            "VOID \u00b7 VOID \u00b7 VOID",
-            color=WARNING,
-            alpha=0.22,
-            fontsize=38,
-            fontweight="bold",
-            rotation=12,
-            ha="center",
-            va="center",
-            in_layout=False,
-        )
-
-
-def plain(text: str) -> str:
-    """Return text that XML can hold, short enough for a legend."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return shown if len(shown) <= _LABEL else f"{shown[: _LABEL - 1]}…"
-
-
 def _milliseconds(value: float, _: float = 0.0) -> str:
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
@@ -373,12 +271,3 @@ def _minor(value: float, _: float = 0.0) -> str:
 
 def _percent(value: float, _: float = 0.0) -> str:
     return f"{value:.0%}"
-
-
-def _short(svg: str) -> str:
-    """Return it with paths to a hundredth of a point, as nobody sees more."""
-    return re.sub(
-        r' d="[^"]+"',
-        lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group()),
-        svg,
-    )

@@ -1,7 +1,6 @@
 """A run's directory → ``report.html``: one file that needs no network and no script."""
 
 import contextlib
-import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,15 +8,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from jinja2 import ChainableUndefined, Environment
 from markupsafe import Markup
 from msgspec import Struct
 
-from djinnload.reading.files import read_json
-from djinnload.report import amounts, course_figures, figures, sweep_figures
+from djinnload.report import (
+    amounts,
+    course_figures,
+    drawing,
+    evidence,
+    figures,
+    sweep_figures,
+)
 from djinnload.report.amounts import amount, interval, number, percent
+from djinnload.report.experiments import rendering
+from djinnload.report.experiments.section import section
 from djinnload.report.sweep_figures import Drawn
 from djinnload.summary.fold import fold_run
 
@@ -65,11 +71,12 @@ def write(run_dir: Path) -> Path:
 
     Raises:
         OSError: No room, or no such directory.
+        ScenarioError: An experiment lacks an arm; the page is written and says so.
     """
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise FileNotFoundError(f"{run_dir}: no such directory")
-    summary = _read(run_dir / "summary.json")
+    summary = evidence.read(run_dir / "summary.json")
     if not summary or not (run_dir / "curves.json").exists():
         summary = fold_run(run_dir)
     environment = Environment(
@@ -80,14 +87,20 @@ def write(run_dir: Path) -> Path:
     )
     environment.filters.update(amounts.FILTERS)
     source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
-    page = environment.from_string(source).render(_context(run_dir, summary))
+    rendered = rendering.render(run_dir, summary)
+    context = _context(run_dir, summary)
+    context["experiment"] = section(
+        rendered, summary.get("claims") or (), void=context["void"]
+    )
     path = run_dir / "report.html"
-    _replace(path, page)
+    _replace(path, environment.from_string(source).render(context))
+    if rendered is not None and rendered.problem is not None:
+        raise rendered.problem
     return path
 
 
 def _context(run_dir: Path, summary: Document) -> Document:
-    manifest = _read(run_dir / "manifest.json")
+    manifest = evidence.read(run_dir / "manifest.json")
     cells = [cell for cell in summary.get("cells") or () if isinstance(cell, dict)]
     rows = list(_rows(summary.get("arms") or {}))
     verdict = summary.get("verdict") or {}
@@ -100,7 +113,7 @@ def _context(run_dir: Path, summary: Document) -> Document:
         "run": run_dir.resolve().name,
         "summary": summary,
         "manifest": manifest,
-        "calibration": _read(run_dir / "calibration.json"),
+        "calibration": evidence.read(run_dir / "calibration.json"),
         "verdict": verdict,
         "void": void,
         "headline": _headline(summary, rows, cells),
@@ -119,9 +132,9 @@ def _context(run_dir: Path, summary: Document) -> Document:
         "few": few,
         "latency": latency,
         "queue": queue,
-        "proof": list(_proof(run_dir, cells)),
+        "proof": list(evidence.proof(run_dir, cells)),
         "command": shlex.join(str(each) for each in manifest.get("argv") or ()),
-        "environment": list(_environment(manifest)),
+        "environment": list(evidence.environment(manifest)),
     }
 
 
@@ -234,7 +247,7 @@ def _figures(
             _replace(run_dir / path, svg)
             caption = _caption(metric, title, known, group)
             label = f"{metric} of {title}, cumulative share"
-            placed = figures.inline(svg, f"{metric}-{index}", label)
+            placed = drawing.inline(svg, f"{metric}-{index}", label)
             # Made by matplotlib, which escapes what it is given.
             drawn.append(Figure(path, Markup(placed), caption))  # noqa: S704
     return made["latency"], made["queue"]
@@ -246,7 +259,7 @@ def _saved(run_dir: Path, kind: str, every: Iterable[Drawn]) -> Iterator[Figure]
         slug = re.sub(r"[^A-Za-z0-9.]+", "-", each.slug).strip("-.")[:40]
         path = f"figures/{kind}-{index:02d}-{slug}.svg"
         _replace(run_dir / path, each.svg)
-        placed = figures.inline(each.svg, f"{kind}-{index}", each.label)
+        placed = drawing.inline(each.svg, f"{kind}-{index}", each.label)
         # Made by matplotlib, which escapes what it is given.
         yield Figure(path, Markup(placed), each.caption)  # noqa: S704
 
@@ -321,7 +334,7 @@ def _caption(
 def _curves(run_dir: Path) -> dict[tuple[str, str, str, str], figures.Curve]:
     """Return curves by arm, point, population and metric; repeats together."""
     made = {}
-    for each in _read(run_dir / "curves.json").get("curves") or ():
+    for each in evidence.read(run_dir / "curves.json").get("curves") or ():
         arm = str(each["arm"])
         made[arm, each["point"], each["population"], each["metric"]] = figures.Curve(
             label=arm * (arm != _DEFAULT),
@@ -331,64 +344,6 @@ def _curves(run_dir: Path) -> dict[tuple[str, str, str, str], figures.Curve]:
             lost=each["lost"],
         )
     return made
-
-
-def _proof(run_dir: Path, cells: Iterable[Document]) -> Iterator[Document]:
-    """Yield what shows that each arm was what it says, equal cells together."""
-    rows: dict[str, Document] = {}
-    for cell in cells:
-        manifest = _read(run_dir / str(cell.get("path")) / "manifest.json")
-        proof = manifest.get("proof") or {}
-        evidence, settings = proof.get("evidence") or {}, proof.get("settings") or {}
-        echoes = [each for each in proof.get("echoes") or () if isinstance(each, dict)]
-        for name in dict.fromkeys((*settings, *evidence)):
-            shown = evidence.get(name)
-            shown = shown if isinstance(shown, dict) else {"value": shown}
-            row = {
-                "arm": cell.get("arm"),
-                "setting": name,
-                "asked": _text(settings.get(name)),
-                "shown": _text(shown.get("value")),
-                "how": _text(shown.get("how")),
-                "target": f"{_text(proof.get('kind'))} at "
-                f"{_text(proof.get('address'))}",
-            }
-            row = rows.setdefault(json.dumps(row, default=str), row)
-            row["cells"] = row.get("cells", 0) + 1
-            echoed = row.setdefault("echoed", {})
-            for each in echoes:
-                value = each.get("value")
-                if isinstance(value, dict) and name in value:
-                    said = _text(value[name])
-                    echoed[said] = echoed.get(said, 0) + int(each.get("n") or 0)
-    yield from rows.values()
-
-
-def _environment(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for part in ("host", "versions", "environment"):
-        for name, value in (manifest.get(part) or {}).items():
-            yield f"{part}: {name}", _text(value)
-    devices = manifest.get("devices")
-    for index, device in enumerate(devices if isinstance(devices, list) else ()):
-        yield f"device {index}", _text(device)
-    if not devices:
-        yield "devices", "no GPU was found"
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "–"
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
-
-
-def _read(path: Path) -> Document:
-    """Return a document, or nothing of what is missing or no JSON."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        found = read_json(path)
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def _replace(path: Path, text: str) -> None:

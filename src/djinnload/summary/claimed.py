@@ -15,7 +15,7 @@ from djinnload.summary import measured
 from djinnload.summary.measured import Measured
 from djinnload.summary.run import Cell, groups
 
-__all__ = ("bytes_a_session", "bytes_a_turn", "of_run")
+__all__ = ("Place", "bytes_a_session", "bytes_a_turn", "look_up", "of_run")
 
 Document = dict[str, Any]
 Groups = Mapping[tuple[str, str], list[Cell]]
@@ -37,7 +37,7 @@ def of_run(
     for claim in claims.of_manifest(manifest):
         quantity = claims.parse(claim.metric)
         for place in _places(claim, found):
-            shown = _measured(quantity, place, found, summary)
+            shown = look_up(quantity, place, found, summary)
             made.append(_row(claim, quantity, place, shown))
     return {"claims": made}
 
@@ -70,28 +70,38 @@ NAMED: Mapping[str, Callable[[PopulationSamples], float | None]] = {
 }
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """Where something was measured."""
+
     arm: str
     point: str
     population: str
 
 
-def _places(claim: Claim, found: Groups) -> list[_Place]:
+def _places(claim: Claim, found: Groups) -> list[Place]:
     """Return where it was measured, or else where it says that it would be."""
     known = [
-        _Place(arm, point, name)
+        Place(arm, point, name)
         for (arm, point), cells in found.items()
         if arm == claim.arm and claim.point in {None, point}
         for name in (cells[0].evidence.populations if cells[0].evidence else ())
         if claim.population in {None, name}
     ]
-    alone = _Place(claim.arm, claim.point or "all", claim.population or "")
+    alone = Place(claim.arm, claim.point or "all", claim.population or "")
     return known or [alone]
 
 
-def _measured(
-    quantity: Quantity, place: _Place, found: Groups, summary: Mapping[str, Any]
+def look_up(
+    quantity: Quantity, place: Place, found: Groups, summary: Mapping[str, Any]
 ) -> Measured:
+    """Return what *quantity* came to at *place*.
+
+    Args:
+        quantity: From `djinnload.claims.parse`.
+        place: Arm, point and population.
+        found: Cells with evidence, from `djinnload.summary.run.groups`.
+        summary: A root summary, for what it knows of effects and comparisons.
+    """
     if quantity.effect:
         return _effect(quantity, place, summary)
     cells = found.get((place.arm, place.point), ())
@@ -106,7 +116,7 @@ def _measured(
     return measured.of_repeats([value for value in values if value is not None])
 
 
-def _effect(quantity: Quantity, place: _Place, summary: Mapping[str, Any]) -> Measured:
+def _effect(quantity: Quantity, place: Place, summary: Mapping[str, Any]) -> Measured:
     """Return what the summary says already: paired by repeat, as it has to be."""
     ratio = quantity.effect == "ratio"
     for each in summary.get("comparisons" if ratio else "effects") or ():
@@ -116,16 +126,16 @@ def _effect(quantity: Quantity, place: _Place, summary: Mapping[str, Any]) -> Me
             known = value is not None and each["ci95"]
             ends = tuple(each["ci95"]) if known else None
             how = f"{each['n']} pairs" if known else measured.NO_INTERVAL
-            return Measured(value, ends, each["n"], how)
+            return Measured(value, ends, each["n"], how, "pairs")
     return NOTHING
 
 
-def _is(each: Mapping[str, Any], place: _Place, measure: Measure | None) -> bool:
+def _is(each: Mapping[str, Any], place: Place, measure: Measure | None) -> bool:
     same = all(each[key] == value for key, value in place._asdict().items())
     return same and measure is not None and each["metric"] == measure.text
 
 
-def _row(claim: Claim, quantity: Quantity, place: _Place, shown: Measured) -> Document:
+def _row(claim: Claim, quantity: Quantity, place: Place, shown: Measured) -> Document:
     return {
         "metric": quantity.text,
         "unit": quantity.unit,
@@ -134,6 +144,7 @@ def _row(claim: Claim, quantity: Quantity, place: _Place, shown: Measured) -> Do
         "measured": shown.value,
         "ci95": shown.ci95,
         "n": shown.n,
+        "of": shown.of,
         "interval": shown.interval,
         "feasible": claim.infeasible is None,
         "infeasible": claim.infeasible,

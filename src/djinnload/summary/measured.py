@@ -7,7 +7,7 @@ ranks as +inf, and a percentile of too few values is None.
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload import cell_objectives, deciding
 from djinnload.health.cell import CellEvidence
@@ -24,6 +24,12 @@ NO_INTERVAL = "no interval"
 _BY_REPEATS = "t over {n} repeats"
 _BY_BLOCKS = "blocks in due order"
 _EXACT = "Clopper-Pearson on n_eff"
+#: What the values of a metric are of, if not of turns.
+_OF: Mapping[str, str] = {
+    "request_latency": "requests",
+    "session": "sessions",
+    **dict.fromkeys(("goodput", "throughput", "in_system"), "bins"),
+}
 #: Where each metric's time begins; of what is no time there is none.
 _STARTS: Mapping[str, str] = dict.fromkeys(
     ("latency", "ttft", "request_latency", "session", "blocked"), "due"
@@ -43,14 +49,17 @@ class Measured(Struct, frozen=True):
         value: In the measure's unit; +inf where turns were not ok; None: nothing was
             measured, or too little for this percentile.
         ci95: None: there is none.
-        n: Values that it is made of: turns, requests, sessions, or looks of a probe.
+        n: How many it is made of.
         interval: How ``ci95`` was found, or ``no interval``.
+        of: What *n* counts: turns, requests, sessions, repeats, pairs of repeats, bins
+            of the window, looks of a probe.
     """
 
     value: float | None
     ci95: Interval | None
     n: int
     interval: str
+    of: str = "turns"
 
 
 def start(measure: Measure) -> str:
@@ -72,12 +81,8 @@ def measured(measure: Measure, repeats: Sequence[PopulationSamples]) -> Measured
     known = [values for values in every if len(values)]
     if not known:
         return Measured(None, None, 0, NO_INTERVAL)
-    if measure.stat == "percentile":
-        return _percentile(1 - measure.tail, known)
-    n = sum(map(len, known))
-    if measure.metric in ("miss_rate", "error_rate"):
-        return _share(known, [stats.values(each, "latency") for each in repeats], n)
-    return _of(measure, known, n)
+    made = _of(measure, known, repeats)
+    return structs.replace(made, of=_OF.get(measure.metric, "turns"))
 
 
 def utilised(cells: Sequence[CellEvidence]) -> Measured:
@@ -86,7 +91,8 @@ def utilised(cells: Sequence[CellEvidence]) -> Measured:
     if len(known) < len(cells) or not known:
         return Measured(None, None, 0, NO_INTERVAL)
     made = of_repeats([float(values.mean()) for values in known])
-    return Measured(made.value, made.ci95, sum(map(len, known)), made.interval)
+    looks = sum(map(len, known))
+    return Measured(made.value, made.ci95, looks, made.interval, "looks")
 
 
 def of_repeats(values: Sequence[float]) -> Measured:
@@ -95,15 +101,22 @@ def of_repeats(values: Sequence[float]) -> Measured:
         return Measured(None, None, 0, NO_INTERVAL)
     ends = stats.repeat_interval(values)
     how = _BY_REPEATS.format(n=len(values)) if ends else NO_INTERVAL
-    return Measured(float(np.mean(values)), ends, len(values), how)
+    return Measured(float(np.mean(values)), ends, len(values), how, "repeats")
 
 
-def _of(measure: Measure, known: Sequence[Array], n: int) -> Measured:
+def _of(
+    measure: Measure, known: Sequence[Array], repeats: Sequence[PopulationSamples]
+) -> Measured:
+    n = sum(map(len, known))
+    if measure.stat == "percentile":
+        return _percentile(1 - measure.tail, known)
     if measure.stat == "max":
         return Measured(max(float(v.max()) for v in known), None, n, NO_INTERVAL)
+    if measure.metric in {"miss_rate", "error_rate"}:
+        return _share(known, [stats.values(each, "latency") for each in repeats], n)
     if len(known) >= deciding.ENOUGH_REPEATS:
         made = of_repeats([float(values.mean()) for values in known])
-        return Measured(made.value, made.ci95, n, made.interval)
+        return structs.replace(made, n=n)
     whole = np.concatenate(known)
     ends = stats.mean_interval(whole)
     return Measured(float(whole.mean()), ends, n, _BY_BLOCKS if ends else NO_INTERVAL)

@@ -1,0 +1,123 @@
+"""What was drawn of an experiment, and the plan's claims → a section of the report.
+
+Each bar names its n, interval, start event and files.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from djinnload.report import amounts, drawing
+from djinnload.report.amounts import number, percent
+from djinnload.report.experiments.base import Datum
+from djinnload.report.experiments.rendering import Rendered, Shown
+from djinnload.units import format_bytes, format_ns
+
+__all__ = ("section",)
+
+Document = dict[str, Any]
+TEMPLATE = "section.html.j2"
+#: Points of one series that are listed one by one; of more, how many there are.
+_FEW = 12
+
+
+def section(
+    rendered: Rendered | None, claims: Sequence[Mapping[str, Any]], *, void: bool
+) -> Markup:
+    """Return HTML for the report; empty where there is nothing to say.
+
+    Args:
+        rendered: What was drawn; None: the run is of no experiment.
+        claims: As of the root summary.
+        void: Whether the run is.
+    """
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(amounts.FILTERS)
+    environment.filters["quantity"] = _quantity
+    source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
+    shown = None if rendered is None else _told(rendered)
+    made = environment.from_string(source).render(
+        rendered=shown, claims=claims, void=void
+    )
+    # Made by a template that escapes what it is given.
+    return Markup(made.strip())  # noqa: S704
+
+
+def _told(rendered: Rendered) -> Document:
+    return {
+        "experiment": rendered.experiment,
+        "absent": rendered.absent,
+        "shown": [_shown(each) for each in rendered.shown],
+    }
+
+
+def _shown(each: Shown) -> Document:
+    anchor = each.name.lower().replace(" ", "-")
+    label = f"{each.name}: {each.title}"
+    inline = drawing.inline(each.svg, anchor, label) if each.svg else ""
+    told: Document = {
+        key: getattr(each, key)
+        for key in ("name", "title", "caption", "files", "svg", "table")
+    }
+    # Made by matplotlib, which escapes what it is given.
+    told["inline"] = Markup(inline)  # noqa: S704
+    return told | {"anchor": anchor, "bars": list(_bars(each.data))}
+
+
+def _bars(panels: Iterable[tuple[str, Sequence[Datum]]]) -> Iterable[Document]:
+    """Yield a row a bar; of a long line one row for all of it."""
+    for axis, data in panels:
+        groups: dict[tuple[str, ...], list[Datum]] = {}
+        for each in data:
+            key = (each.series, each.population, each.arm, each.point)
+            groups.setdefault(key, []).append(each)
+        for group in groups.values():
+            if len(group) > _FEW:
+                yield _line(axis, group)
+            else:
+                yield from (_bar(axis, each) for each in group)
+
+
+def _bar(axis: str, each: Datum) -> Document:
+    named = {
+        "axis": axis,
+        "points": 1,
+        "x": each.x if isinstance(each.x, str) else number(each.x),
+        "n": number(each.n),
+    }
+    told = (
+        *("series", "value", "ci95", "interval", "of", "start"),
+        *("claim", "infeasible", "cells"),
+    )
+    return {key: getattr(each, key) for key in told} | named
+
+
+def _line(axis: str, group: Sequence[Datum]) -> Document:
+    """Return a row for a series of many points, which are in its CSV one by one."""
+    ns = [each.n for each in group]
+    most = next((each for each in group if each.ci95), group[0])
+    xs = [each.x for each in group]
+    return _bar(axis, most) | {
+        "points": len(group),
+        "x": f"{number(xs[0])} to {number(xs[-1])}",
+        "value": "see its CSV",
+        "ci95": None,
+        "n": f"{min(ns):,} to {max(ns):,}" if min(ns) < max(ns) else number(ns[0]),
+    }
+
+
+def _quantity(value: object, unit: str) -> str:
+    """Return a claimed or measured number with its unit."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return number(value)
+    if unit == "time":
+        return format_ns(value)
+    if unit == "size":
+        return format_bytes(value)
+    if unit == "share":
+        return percent(value)
+    ends = {"rate": " /s", "percent": " %", "factor": " ×"}
+    return f"{number(value)}{ends.get(unit, '')}"
