@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from djinnload.health.cell import judge_run
-from djinnload.health.work import shortest, unequal
+from djinnload.health.work import common, is_total, shortest, unequal
 from djinnload.summary.fold import fold_run
 from health_kit import cell, codes, dialogues, population  # tests/, by conftest.py
 
@@ -110,6 +110,25 @@ def test_prefix_compares_equal_positions_alone():
     assert latency.mean() == 2 * MS
 
 
+def in_turns(tokens, turns):
+    """Dialogues of so many turns of *tokens* requests."""
+    number = np.tile(np.repeat(np.arange(turns), tokens), 50)
+    return cell(dialogues(tokens * turns, turn=lambda _: number))
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"), [(in_turns(3, 1), True), (cell(dialogues(4)), False)]
+)
+def test_what_a_turn_takes_is_compared_where_none_is_cut_short(short, whole):
+    left, right, found = common([(in_turns(3, 2), short)], "chat")
+    assert found is whole
+    assert len(left[0].requests.due_ns) == len(right[0].requests.due_ns)
+    assert is_total("p95(latency)", whole=found) is not whole
+    assert is_total("mean(session)", whole=True)
+    assert is_total("miss_rate", whole=True)
+    assert not is_total("mean(ttft)", whole=False)
+
+
 def edited(run, change):
     path = run / "manifest.json"
     manifest = json.loads(path.read_text("utf-8"))
@@ -121,14 +140,14 @@ def edited(run, change):
 def test_a_run_compares_no_totals_under_prefix(synthetic_run):
     def prefix(comparison):
         comparison["equal_work"] = "prefix"
-        comparison["metrics"] = ["p95(latency)", "mean(request_latency)", "mean(ttft)"]
+        comparison["metrics"] = ["goodput", "mean(request_latency)", "p95(latency)"]
 
     rows = edited(synthetic_run, prefix)["comparisons"]
     said = {(r["metric"], r["status"]) for r in rows if r["population"] == "chat"}
     assert said == {
-        ("p95(latency)", "void"),
+        ("goodput", "void"),
         ("mean(request_latency)", "ok"),
-        ("mean(ttft)", "ok"),
+        ("p95(latency)", "ok"),
     }
     (total,) = {tuple(r["reasons"]) for r in rows if r["status"] == "void"}
     assert total == ("equal_work = prefix: totals are not compared",)

@@ -4,6 +4,7 @@ Arms are paired by point and repeat with the baseline. What came back may differ
 a result; what was sent may not.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,11 +18,19 @@ from djinnload.stats.populations import Array, PopulationSamples, Requests, grou
 if TYPE_CHECKING:
     from djinnload.health.cell import CellEvidence
 
-__all__ = ("POSITIONS", "PREFIX", "TOTALS", "is_total", "shortest", "unequal")
+__all__ = (
+    "POSITIONS",
+    "PREFIX",
+    "TOTALS",
+    "common",
+    "is_total",
+    "shortest",
+    "unequal",
+)
 
 #: Of ``comparison.equal_work``: the shorter of two sessions begins the longer one.
 PREFIX = "prefix"
-#: Metrics that say what a token or a first answer takes; all others are totals.
+#: Metrics that say what a token or a first answer takes.
 _A_TOKEN = (
     "request_latency",
     "ttft",
@@ -30,6 +39,8 @@ _A_TOKEN = (
     "bytes_received",
     "bytes",
 )
+#: That say what a turn takes: totals where a turn is cut short; all others always are.
+_A_TURN = ("latency", "service", "queue", "exec", "lateness", "blocked")
 #: Why a total is not compared.
 TOTALS = "equal_work = prefix: totals are not compared"
 #: What to say of the metrics that are.
@@ -101,9 +112,42 @@ def shortest(
     )
 
 
-def is_total(metric: str) -> bool:
-    """Return whether *metric*, such as ``p95(latency)``, grows with a session."""
-    return objective.parse_measure(metric).metric not in _A_TOKEN
+def common(
+    pairs: "Sequence[tuple[CellEvidence, CellEvidence]]", population: str
+) -> tuple[list[PopulationSamples], list[PopulationSamples], bool]:
+    """Return what both of each pair did (`shortest`), and whether all turns are whole.
+
+    A turn of which only a part is kept is none to say how long a turn takes.
+    """
+    left, right, whole = [], [], True
+    for pair in pairs:
+        kept = shortest(*pair, population)
+        whole &= all(map(_whole, pair, kept))
+        left.append(kept[0])
+        right.append(kept[1])
+    return left, right, whole
+
+
+def is_total(metric: str, *, whole: bool) -> bool:
+    """Return whether *metric*, such as ``p95(latency)``, grows with a session.
+
+    Args:
+        metric: A measure.
+        whole: No turn was cut short, see `common`.
+    """
+    name = objective.parse_measure(metric).metric
+    return name not in (*_A_TOKEN, *_A_TURN) if whole else name not in _A_TOKEN
+
+
+def _whole(cell: "CellEvidence", kept: PopulationSamples) -> bool:
+    there = _requests(cell.populations[kept.name].requests)
+    return all(there[turn] == n for turn, n in _requests(kept.requests).items())
+
+
+def _requests(r: Requests) -> Counter[tuple[int, int, int]]:
+    """Return how many requests each turn has."""
+    named = (r.user.tolist(), r.session.tolist(), r.turn.tolist())
+    return Counter(zip(*named, strict=True))
 
 
 def _pairs(

@@ -321,17 +321,17 @@ def compared(
         void: Why no comparison of the run can be trusted.
         equal_work: ``prefix``: only what both did, and no totals.
     """
+    prefix = equal_work == health_work.PREFIX
     voided = list(dict.fromkeys((*void, *_why_void((*a, *b)))))
     both = {cell.repeat for cell in a} & {cell.repeat for cell in b}
     alone = sorted({cell.repeat for cell in (*a, *b)} - both)
     left, right = ([cell for cell in side if cell.repeat in both] for side in (a, b))
     for name in _names(a):
-        new, old = _work(left, right, name, equal_work)
+        new, old, whole = _work(left, right, name, equal_work)
         for metric in metrics:
             if not _measured(metric, (*new, *old)):
                 continue
-            prefix = equal_work == health_work.PREFIX
-            total = prefix and health_work.is_total(metric)
+            total = prefix and health_work.is_total(metric, whole=whole)
             spoilt = [*voided, *[health_work.TOTALS] * total]
             found = compare(
                 metric, new, old, population=name, point=a[0].point, void=spoilt
@@ -347,16 +347,12 @@ def compared(
 
 def _work(
     a: Sequence[Cell], b: Sequence[Cell], population: str, equal_work: str
-) -> tuple[list[PopulationSamples], list[PopulationSamples]]:
-    """Return the samples of both sides to compare, repeat by repeat."""
+) -> tuple[list[PopulationSamples], list[PopulationSamples], bool]:
+    """Return the samples of both sides to compare, and whether all turns are whole."""
     if equal_work != health_work.PREFIX:
-        return _repeats(a, population), _repeats(b, population)
-    both = [
-        health_work.shortest(x.evidence, y.evidence, population)
-        for x, y in zip(a, b, strict=True)
-        if x.evidence and y.evidence
-    ]
-    return [x for x, _ in both], [y for _, y in both]
+        return _repeats(a, population), _repeats(b, population), True
+    both = [(x.evidence, y.evidence) for x, y in zip(a, b, strict=True)]
+    return health_work.common([(x, y) for x, y in both if x and y], population)
 
 
 def why_not(
