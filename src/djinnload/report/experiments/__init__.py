@@ -4,14 +4,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from djinnload.report.experiments import exp2_1, exp2_2, exp2_3
+from djinnload.report.experiments import (
+    exp2_1,
+    exp2_2,
+    exp2_3,
+)
 from djinnload.report.experiments.base import Experiment
 
 __all__ = ("EXPERIMENTS",)
 
+#: By the id that ``[scenario] experiment`` names.
 EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
     {
-        each.id: each
-        for each in (exp2_1.EXPERIMENT, exp2_2.EXPERIMENT, exp2_3.EXPERIMENT)
+        "2.1": exp2_1.EXPERIMENT,
+        "2.2": exp2_2.EXPERIMENT,
+        "2.3": exp2_3.EXPERIMENT,
     }
 )
