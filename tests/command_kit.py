@@ -42,7 +42,9 @@ def environment(cache: Path | None = None) -> dict[str, str]:
     return kept | ({"DJINNLOAD_CACHE": str(cache)} if cache else {})
 
 
-def run_command(*words: object, cwd: Path, cache: Path | None = None):
+def run_command(
+    *words: object, cwd: Path, cache: Path | None = None, timeout: float = TIMEOUT_S
+):
     """Run `djinnload WORDS…` to its end; whatever comes of it, no traceback."""
     done = subprocess.run(
         [*DJINNLOAD, *map(str, words)],
@@ -51,7 +53,7 @@ def run_command(*words: object, cwd: Path, cache: Path | None = None):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=TIMEOUT_S,
+        timeout=timeout,
         check=False,
     )
     assert "Traceback" not in done.stdout + done.stderr, done.stderr

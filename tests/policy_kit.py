@@ -125,6 +125,7 @@ def _written(out, points, root, *, arms, repeats, seconds):
     write_json(out / "manifest.json", {
         "schema": 1, "complete": True, "accepted": [], "scenario": {"name": "policies"},
         "arms": {arm: {"judged": True} for arm in arms},
+        "plan": {"scenario": {"experiment": "4.2"}, "arm": [{"name": n} for n in arms]},
     } | root)  # fmt: skip
     solo = {"service_ms": SERVICE_MS, "exec_ms": SERVICE_MS, "n": 100}
     write_json(out / "calibration.json", {
