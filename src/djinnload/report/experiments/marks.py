@@ -13,11 +13,21 @@ import numpy as np
 from djinnload.report.amounts import number
 from djinnload.report.drawing import DASHES, GRID, INK, PALETTE, PAPER, plain
 from djinnload.report.experiments.base import Datum
+from djinnload.summary.effects import NOT_DEFINED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ("CLAIM", "INFEASIBLE", "bars", "cdf", "lines", "stacked")
+__all__ = (
+    "CLAIM",
+    "INFEASIBLE",
+    "bars",
+    "cdf",
+    "level",
+    "lines",
+    "scatter",
+    "stacked",
+)
 
 CLAIM, INFEASIBLE = "claim (plan), not measured", "claim (plan), infeasible"
 HATCHES = ("", "///", "...", "\\\\\\", "xxx", "+++")
@@ -91,6 +101,40 @@ def lines(axes: "Axes", data: Sequence[Datum]) -> None:
             _claim(axes, each, float(each.x))
 
 
+def scatter(axes: "Axes", data: Sequence[Datum]) -> None:
+    """Draw a point a datum over numbers, its interval, and the name of its point."""
+    _scale(axes, data)
+    for look, name in enumerate(_distinct(d.series for d in data)):
+        colour = PALETTE[look % len(PALETTE)]
+        for each in (d for d in data if d.series == name):
+            at, value = float(each.x), _finite(each.value)
+            low, high = each.ci95 or (value, value)
+            error: Any = [[max(value - low, 0.0)], [max(high - value, 0.0)]]
+            axes.errorbar(
+                at,
+                value,
+                yerr=error,
+                color=colour,
+                marker=MARKERS[look % len(MARKERS)],
+                markersize=6,
+                elinewidth=1.1,
+                capsize=3.5,
+                linestyle="none",
+                label=_named(name),
+            )
+            label = each.point.rpartition("=")[2]
+            axes.annotate(
+                label, (at, value), (6, 4), textcoords="offset points", fontsize=9
+            )
+            _claim(axes, each, at)
+    axes.margins(x=0.15)
+
+
+def level(axes: "Axes", value: float) -> None:
+    """Draw a dashed line across: where there is no difference."""
+    axes.axhline(value, color=INK, linewidth=1.0, linestyle="--", zorder=1)
+
+
 def cdf(axes: "Axes", data: Sequence[Datum]) -> None:
     """Draw curves of the share (value, 0 to 1) of what is up to x, over a log axis."""
     _plain(axes)
@@ -131,6 +175,8 @@ def _value(axes: "Axes", each: Datum, at: float, low: float) -> None:
     """Write a bar's value above it, or why it has none."""
     value = each.value
     text, y = "not\nmeasured", low
+    if each.interval == NOT_DEFINED:
+        text = NOT_DEFINED.replace(" ", "\n")
     if value is not None:
         text = number(value) if math.isfinite(value) else "∞: turns\nnot ok"
         y = max(value, low, *(each.ci95 or ())) if math.isfinite(value) else low
