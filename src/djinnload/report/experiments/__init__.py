@@ -8,6 +8,8 @@ from djinnload.report.experiments import (
     exp2_1,
     exp2_2,
     exp2_3,
+    exp4_1,
+    exp4_2,
 )
 from djinnload.report.experiments.base import Experiment
 
@@ -19,5 +21,7 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "2.1": exp2_1.EXPERIMENT,
         "2.2": exp2_2.EXPERIMENT,
         "2.3": exp2_3.EXPERIMENT,
+        "4.1": exp4_1.EXPERIMENT,
+        "4.2": exp4_2.EXPERIMENT,
     }
 )
