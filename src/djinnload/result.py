@@ -86,7 +86,7 @@ class Result(Struct, frozen=True):
             return cls(path, fold_run(path), error)
         except OSError as failed:
             hint = f"free some room, then djinnload report {path}"
-            reason = f"cannot write the summary: {failed.strerror}; {hint}"
+            reason = f"the summary cannot be written: {failed.strerror}; {hint}"
             raise HostError("; ".join(filter(None, (error, reason)))) from failed
 
     @property

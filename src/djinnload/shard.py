@@ -153,7 +153,9 @@ def conclude(
     try:
         write_json(path, manifest)
     except OSError as failed:
-        raise HostError(f"cannot write {path}: {failed}") from (error or failed)
+        first = f"{error}; and " if error else ""
+        reason = f"{first}{path} cannot be written: {failed.strerror}"
+        raise HostError(reason) from failed
     if error is not None:
         raise error
     return manifest
