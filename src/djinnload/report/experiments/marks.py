@@ -219,9 +219,11 @@ def _scale(axes: "Axes", data: Sequence[Datum]) -> float:
     known = [v for v in seen if math.isfinite(v)]
     positive = [v for v in known if v > 0]
     if not positive or min(known) < 0 or max(positive) / min(positive) < _DECADES:
-        if min(known, default=0.0) >= 0:
-            axes.set_ylim(bottom=0)
-        axes.margins(y=0.18)
+        ends = [end for d in data for end in d.ci95 or () if math.isfinite(end)]
+        low, high = (f([*known, *ends], default=0.0) for f in (min, max))
+        # One end alone would leave the other where it is without data: at 1.
+        room = 0.18 * (max(high, 0.0) - min(low, 0.0)) or 1.0
+        axes.set_ylim(min(low, 0.0) - room * (low < 0), max(high, 0.0) + room)
         return 0.0
     low = 10 ** math.floor(math.log10(min(positive)) - 0.1)
     axes.set_yscale("log")
