@@ -8,8 +8,11 @@ from djinnload.report.experiments import (
     exp2_1,
     exp2_2,
     exp2_3,
+    exp3_1,
     exp4_1,
     exp4_2,
+    exp5_1,
+    exp6_1,
 )
 from djinnload.report.experiments.base import Experiment
 
@@ -21,7 +24,10 @@ EXPERIMENTS: Final[Mapping[str, Experiment]] = MappingProxyType(
         "2.1": exp2_1.EXPERIMENT,
         "2.2": exp2_2.EXPERIMENT,
         "2.3": exp2_3.EXPERIMENT,
+        "3.1": exp3_1.EXPERIMENT,
         "4.1": exp4_1.EXPERIMENT,
         "4.2": exp4_2.EXPERIMENT,
+        "5.1": exp5_1.EXPERIMENT,
+        "6.1": exp6_1.EXPERIMENT,
     }
 )
