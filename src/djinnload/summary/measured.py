@@ -21,6 +21,8 @@ __all__ = ("Measured", "measured", "of_repeats", "start", "utilised")
 Interval = tuple[float, float]
 
 NO_INTERVAL = "no interval"
+#: Repeats under which even a t interval says nothing.
+_LEAST = 3
 _BY_REPEATS = "t over {n} repeats"
 _BY_BLOCKS = "blocks in due order"
 _EXACT = "Clopper-Pearson on n_eff"
@@ -71,8 +73,8 @@ def measured(measure: Measure, repeats: Sequence[PopulationSamples]) -> Measured
     """Return what *measure* is over *repeats* of one arm, point and population.
 
     From five repeats on a mean or rate is the mean of theirs, with its t interval; of
-    fewer it is of all values, with the interval over blocks. Percentiles are of all
-    values.
+    fewer it is of all values, with the interval over blocks, or where these are too few
+    that over three or four repeats. Percentiles are of all values.
 
     Raises:
         ValueError: ``gpu_util``, which no turn has: see `utilised`.
@@ -96,10 +98,10 @@ def utilised(cells: Sequence[CellEvidence]) -> Measured:
 
 
 def of_repeats(values: Sequence[float]) -> Measured:
-    """Return the mean of one number a repeat, and its t interval from five on."""
+    """Return the mean of one number a repeat, and its t interval from three on."""
     if not values:
         return Measured(None, None, 0, NO_INTERVAL)
-    ends = stats.repeat_interval(values)
+    ends = stats.repeat_interval(values, least=_LEAST)
     how = _BY_REPEATS.format(n=len(values)) if ends else NO_INTERVAL
     return Measured(float(np.mean(values)), ends, len(values), how, "repeats")
 
@@ -114,12 +116,12 @@ def _of(
         return Measured(max(float(v.max()) for v in known), None, n, NO_INTERVAL)
     if measure.metric in {"miss_rate", "error_rate"}:
         return _share(known, [stats.values(each, "latency") for each in repeats], n)
-    if len(known) >= deciding.ENOUGH_REPEATS:
-        made = of_repeats([float(values.mean()) for values in known])
-        return structs.replace(made, n=n)
     whole = np.concatenate(known)
     ends = stats.mean_interval(whole)
-    return Measured(float(whole.mean()), ends, n, _BY_BLOCKS if ends else NO_INTERVAL)
+    if len(known) < deciding.ENOUGH_REPEATS and ends:
+        return Measured(float(whole.mean()), ends, n, _BY_BLOCKS)
+    made = of_repeats([float(values.mean()) for values in known])
+    return structs.replace(made, n=n)
 
 
 def _percentile(q: float, known: Sequence[Array]) -> Measured:

@@ -99,7 +99,8 @@ def by_turn(run: Run, arms: Sequence[str], metric: str) -> list[Datum]:
     made: list[Datum] = []
     for place in run.places(arms):
         repeats = run.samples(place.arm, place.population, place.point)
-        for number in np.unique(np.concatenate([r.turns.number for r in repeats])):
+        listed = [r.turns.number for r in repeats]
+        for number in np.unique(np.concatenate(listed)) if listed else ():
             found = _found([_of_turn(each, metric, int(number)) for each in repeats])
             made.append(structs.replace(_datum(run, place, found), x=int(number) + 1))
     return made
@@ -168,7 +169,7 @@ def _busy(run: Run, arms: Sequence[str]) -> list[Datum]:
     # The devices are of a cell, whichever populations it has.
     for arm, point in dict.fromkeys((p.arm, p.point) for p in run.places(arms)):
         looks = [_looks(each) for each in run.evidence(arm, point)]
-        if not all(len(seconds) for seconds, _ in looks):
+        if not looks or not all(len(seconds) for seconds, _ in looks):
             continue
         last = max(float(seconds.max()) for seconds, _ in looks)
         for low, high in pairwise(np.linspace(0, last + 1e-9, _BINS + 1)):

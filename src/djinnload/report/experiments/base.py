@@ -131,13 +131,19 @@ class Run:
         return tuple(dict.fromkeys(name for names in every for name in names))
 
     def places(self, arms: Iterable[str]) -> list[Place]:
-        """Return where anything was measured of *arms*: point by point, in order."""
-        return [
-            Place(arm, point, population)
-            for point in self.points
-            for arm in arms
-            for population in self.populations(arm, point)
-        ]
+        """Return every population of *arms*, point by point.
+
+        Of an arm that was not measured at a point (``skip``) too: those of the others.
+        """
+        found: list[Place] = []
+        for point in self.points:
+            here = dict.fromkeys(
+                name for arm in self.arms for name in self.populations(arm, point)
+            )
+            for arm in arms:
+                names = self.populations(arm, point) or tuple(here)
+                found += [Place(arm, point, name) for name in names]
+        return found
 
     def paths(self, arm: str, point: str = "all") -> tuple[str, ...]:
         """Return the directories of its cells, from the run's."""

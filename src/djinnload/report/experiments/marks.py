@@ -174,7 +174,7 @@ def _bar(axes: "Axes", each: Datum, at: float, style: dict[str, Any]) -> None:
 def _value(axes: "Axes", each: Datum, at: float, low: float) -> None:
     """Write a bar's value above it, or why it has none."""
     value = each.value
-    text, y = "not\nmeasured", low
+    text, y = "n/a", low
     if each.interval == NOT_DEFINED:
         text = NOT_DEFINED.replace(" ", "\n")
     if value is not None:
