@@ -186,6 +186,23 @@ def test_effects_of_a_run_name_their_denominators():
     assert all(e["p"] <= e["p_holm"] <= min(1, e["p"] * len(tested)) for e in tested)
 
 
+def test_each_point_has_the_blind_arm_that_was_measured_there():
+    def moved(each):
+        place = {"point": "large", "arm": f"{each.arm}_short" * (each.arm == "blind")
+                 or each.arm}  # fmt: skip
+        entry = dict(each.entry) | place
+        manifest = dict(each.manifest) | place
+        return Cell(entry, "done", manifest, each.evidence, each.summary)
+
+    found = effects.of_run(MANIFEST, [*cells(), *map(moved, cells())])
+    against = {
+        (e["point"], e["against"])
+        for e in found["effects"]
+        if (e["kind"], e["arm"]) == ("saved", "full")
+    }
+    assert against == {("all", "blind"), ("large", "blind_short")}
+
+
 def test_an_effect_of_a_void_cell_is_void():
     from djinnload.findings import void
 

@@ -154,15 +154,15 @@ def success(cells: Sequence[Cell], population: str) -> Document:
 
 
 class Roles(NamedTuple):
-    """Arms that others are held against; None: there is none of the kind.
+    """Arms that others are held against: at a point, the first that was measured there.
 
     Attributes:
-        native: Runs the model without a network: the denominator of overheads.
-        blind: Is sent the weights with every call: that of speed-ups and savings.
+        native: Run the model without a network: the denominator of overheads.
+        blind: Are sent the weights with every call: that of speed-ups and savings.
     """
 
-    native: str | None
-    blind: str | None
+    native: tuple[str, ...]
+    blind: tuple[str, ...]
 
 
 def roles(manifest: Mapping[str, Any], cells: Iterable[Cell]) -> Roles:
@@ -174,7 +174,7 @@ def roles(manifest: Mapping[str, Any], cells: Iterable[Cell]) -> Roles:
         for cell in cells
         if (cell.manifest.get("behaviours") or {}).get("weights") == "per_call"
     )
-    return Roles(next(local, None), next(blind, None))
+    return Roles(tuple(local), tuple(dict.fromkeys(blind)))
 
 
 def of_run(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
@@ -185,7 +185,7 @@ def of_run(manifest: Mapping[str, Any], cells: Sequence[Cell]) -> Document:
         cells: All that were planned.
     """
     comparison, known = manifest.get("comparison"), roles(manifest, cells)
-    if comparison is None or known == (None, None):
+    if comparison is None or not any(known):
         return {}
     return {
         "effects": _effects(manifest, cells, comparison, known),
@@ -224,10 +224,12 @@ def _of_arm(
 ) -> Iterator[Document]:
     """Yield every effect of one arm at one point."""
 
-    def against(other: str | None) -> list[Document]:
-        cells = found.get((other or "", point))
-        if other is None or other == arm or cells is None:
+    def against(others: Sequence[str]) -> list[Document]:
+        here = (other for other in others if (other, point) in found)
+        other = next(here, arm)
+        if other == arm:
             return []
+        cells = found[other, point]
         how = comparison.get("equal_work") or "exact"
         metrics = comparison.get("metrics") or ()
         each = found[arm, point]
@@ -240,7 +242,7 @@ def _of_arm(
     for each in blind:
         if _unit(each) == "time":
             yield _row("speed_up", each, speed_up(_ratio(each)))
-        elif _unit(each) == "size" and arm != known.native:
+        elif _unit(each) == "size" and arm not in known.native:
             yield _row("saved", each, saved(_ratio(each)))
     for data in less:
         if data["metric"] == "mean(bytes)":
