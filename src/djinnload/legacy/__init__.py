@@ -1,0 +1,1 @@
+"""The original evaluation: its YAML configurations read, its JSON results written."""
