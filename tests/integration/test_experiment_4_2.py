@@ -6,7 +6,7 @@ from command_kit import codes, document, results, run_command  # tests/, by conf
 
 pytestmark = [pytest.mark.models, pytest.mark.wallclock]
 #: What a busy host does to the generator; and to a capacity measured for a second.
-HEALTH = ("LATE", "LOOP_STALL", "CPU", "NOT_STEADY", "CALIBRATION")
+HEALTH = ("LATE", "LOOP_STALL", "CPU", "ARRIVALS", "NOT_STEADY", "CALIBRATION")
 ACCEPTED = tuple(word for code in HEALTH for word in ("--accept", code))
 #: Three servers, and the check of their answers, import torch beside each other.
 TIMEOUT_S = 300

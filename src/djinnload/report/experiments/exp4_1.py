@@ -60,9 +60,14 @@ def _measured(run: Run, text: str, scale: float = 1.0) -> Iterator[Datum]:
 
 def _throughput(run: Run) -> list[Datum]:
     found = list(_measured(run, "throughput"))
+    base = _base(found)
     line = [
         Datum(
-            series=_PROPORTION, x=each.x, value=_base(found) * float(each.x), of="bins"
+            series=_PROPORTION,
+            x=each.x,
+            value=base * float(each.x),
+            n=each.n,
+            of=each.of,
         )
         for each in found
         if each.series == found[0].series
@@ -111,12 +116,15 @@ def _levels(axes: "Axes", data: Sequence[Datum]) -> None:
 def _doubling(axes: "Axes", data: Sequence[Datum]) -> None:
     """Draw `_levels` with a logarithmic y axis too: proportion is a straight line."""
     _levels(axes, data)
-    if any((each.value or 0) > 0 for each in data):
-        axes.set_yscale("log", base=2)
-        low, high = axes.get_ylim()
-        ticks = 2.0 ** np.arange(np.ceil(np.log2(max(low, 1e-3))), np.log2(high))
-        axes.set_yticks(ticks, [number(float(tick)) for tick in ticks])
-        axes.minorticks_off()
+    seen = [v for each in data for v in (each.value, each.claim) if v and v > 0]
+    if not seen:
+        return
+    low, high = min(seen) / 1.5, max(seen) * 1.5
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(low, high)
+    ticks = 2.0 ** np.arange(np.ceil(np.log2(low)), np.log2(high))
+    axes.set_yticks(ticks, [number(float(tick)) for tick in ticks])
+    axes.minorticks_off()
 
 
 _X = "load (logarithmic)"
