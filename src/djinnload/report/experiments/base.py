@@ -105,13 +105,20 @@ class Run:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Arms with results."""
-        return tuple(dict.fromkeys(arm for arm, _ in self.groups))
+        """Arms with results, in the order of the scenario."""
+        planned = [each["name"] for each in self._plan.get("arm") or ()]
+        return _ordered((arm for arm, _ in self.groups), planned)
 
     @property
     def points(self) -> tuple[str, ...]:
-        """Points with results."""
-        return tuple(dict.fromkeys(point for _, point in self.groups))
+        """Points with results, in the order of the sweeps."""
+        planned = (self.manifest.get("sweeps") or {}).get("points") or ()
+        return _ordered((point for _, point in self.groups), list(planned))
+
+    @property
+    def _plan(self) -> Document:
+        """Return the scenario as its file has it."""
+        return self.manifest.get("plan") or {}
 
     def evidence(self, arm: str, point: str = "all") -> list[CellEvidence]:
         """Return what repeats of an arm at a point have; none: not measured."""
@@ -199,6 +206,12 @@ class Run:
             if all(each[key] == value for key, value in wanted.items()):
                 return dict(each)
         return None
+
+
+def _ordered(found: Iterable[str], planned: Sequence[str]) -> tuple[str, ...]:
+    """Return names in the order in which they were planned, each once."""
+    known = dict.fromkeys(found)
+    return tuple(dict.fromkeys([*(n for n in planned if n in known), *known]))
 
 
 def shown(found: Measured, scale: float = 1.0) -> Document:

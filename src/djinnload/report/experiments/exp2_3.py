@@ -28,6 +28,7 @@ _8 = Figure(
     title="Latency by turn of a conversation, by arm",
     said="Mean time from a turn's due time to its first and to its last token, turn by "
     "turn of conversations whose history grows, ok turns only",
+    note="A turn is averaged over the conversations that came to it within the time",
     panels=(_FIRST, _WHOLE),
     size_in=(9.0, 3.9),
 )

@@ -78,16 +78,17 @@ def stacked(axes: "Axes", data: Sequence[Datum]) -> None:
 
 
 def lines(axes: "Axes", data: Sequence[Datum]) -> None:
-    """Draw a line a series over numbers, its intervals as a band."""
+    """Draw a line a series over numbers, its intervals as bars, of many as a band."""
     _scale(axes, data)
     for look, name in enumerate(_distinct(d.series for d in data)):
         mine = sorted((d for d in data if d.series == name), key=lambda d: float(d.x))
         x = np.array([float(d.x) for d in mine])
+        y = np.array([_finite(d.value) for d in mine])
         many = len(mine) > 40  # noqa: PLR2004 - markers would touch
         colour = PALETTE[look % len(PALETTE)]
         axes.plot(
             x,
-            [_finite(d.value) for d in mine],
+            y,
             color=colour,
             linestyle=DASHES[look % len(DASHES)],
             linewidth=1.6,
@@ -95,8 +96,13 @@ def lines(axes: "Axes", data: Sequence[Datum]) -> None:
             markersize=4.5,
             label=_named(name),
         )
-        ends = np.array([d.ci95 or (math.nan, math.nan) for d in mine])
-        axes.fill_between(x, *ends.T, color=colour, alpha=0.18, linewidth=0)
+        ends = np.array([d.ci95 or (math.nan, math.nan) for d in mine]).T
+        if many:
+            axes.fill_between(x, *ends, color=colour, alpha=0.18, linewidth=0)
+        else:
+            error = np.maximum([y - ends[0], ends[1] - y], 0.0)
+            bars: dict[str, Any] = {"elinewidth": 1, "capsize": 2.5, "alpha": 0.7}
+            axes.errorbar(x, y, yerr=error, fmt="none", ecolor=colour, **bars)
         for each in mine:
             _claim(axes, each, float(each.x))
 
