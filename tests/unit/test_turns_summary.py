@@ -3,9 +3,12 @@
 import pytest
 from msgspec import structs
 
+from djinnload.health.work import unequal
 from djinnload.spi import Outcome, Reply, Request
+from djinnload.stats import populations as stats
 from djinnload.summary import numbers, turns
 from djinnload.testing import Answer, constant, open_loop
+from health_kit import cell
 from simulated_kit import MS, S, measured  # tests/, by conftest.py
 
 TURNS, EVERY = 3, 100 * MS
@@ -64,6 +67,23 @@ def test_turns_are_told_apart(tmp_path):
     assert [each["bytes"] for each in listed] == [
         {"sent": 200 * (k + 1), "received": 14} for k in range(TURNS)
     ]
+
+
+def test_a_stream_that_is_behind_keeps_the_order_of_its_requests(tmp_path):
+    """The third turn is due before the second one's last request."""
+    behind = seen(tmp_path / "a")
+    due = behind.requests.turn[:6].tolist()
+    assert due == [0, 0, 1, 2, 1, 2]
+    order, starts = stats.by_session(behind.requests)
+    assert behind.requests.turn[order].tolist() == [0, 0, 1, 1, 2, 2] * 4
+    assert starts.tolist() == [0, 6, 12, 18]
+    # From done to ready: 80 ms before the second turn, never less than none.
+    assert numbers.time_split([behind])["idle"] == 80 / 5
+    keeps_up, _ = measured(
+        tmp_path / "b", open_loop(constant(1), duration_ns=4 * S), session=streaming
+    )
+    pair = [cell(behind, arm="slow"), cell(keeps_up, arm="fast")]
+    assert list(unequal(pair, {"baseline": "fast"})) == []
 
 
 @pytest.mark.parametrize(

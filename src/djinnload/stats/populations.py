@@ -279,16 +279,19 @@ def sessions(samples: PopulationSamples) -> Array:
 def by_session(requests: Requests) -> tuple[Array, Array]:
     """Return the order that puts sessions one after the other, and where each starts.
 
-    Sessions come by user and number, their requests in due order.
+    Sessions come by user and number, their requests in the order of the asking: of a
+    stream that is behind, the next turn is due before this one's last requests are.
     """
-    user, session = requests.user, requests.session
-    keys = (user, session)
-    changed = (np.diff(user) > 0) | ((np.diff(user) == 0) & (np.diff(session) >= 0))
-    if changed.all():
+    user, session, turn = requests.user, requests.session, requests.turn
+    before = [np.diff(key) for key in (user, session, turn)]
+    kept = before[2] >= 0
+    for step in reversed(before[:2]):
+        kept = (step > 0) | ((step == 0) & kept)
+    if kept.all():
         # As open populations are: nothing has to move.
-        return np.arange(len(user)), group_starts(*keys)
-    order = np.lexsort((session, user))
-    return order, group_starts(*(key[order] for key in keys))
+        return np.arange(len(user)), group_starts(user, session)
+    order = np.lexsort((turn, session, user))
+    return order, group_starts(user[order], session[order])
 
 
 def group_starts(*keys: Array) -> Array:
