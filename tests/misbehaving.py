@@ -76,7 +76,26 @@ class Slow(Executor):
         return super().answer(work)
 
 
+class Tramples(Executor):
+    """Has an arena in which who takes a block writes over the beginning of the last."""
+
+    def __init__(self, settings):
+        super().__init__(replace(settings, memory="arena"))
+        allocator = self.churn._allocator
+        given, before = allocator.allocate, []
+
+        def allocate(session, nbytes):
+            held = given(session, nbytes)
+            if before:
+                allocator.write(before[-1], b"trampled")
+            before[:] = [held.address]
+            return held
+
+        allocator.allocate = allocate
+
+
 KINDS = {
+    "tramples": Tramples,
     "slow": Slow,
     "zeros": Zeros,
     "ignores": Ignores,

@@ -16,7 +16,7 @@ from msgspec import Struct, structs
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError, ScenarioError
 from djinnload.models import hub, weights
-from djinnload.models.assets import ECHO
+from djinnload.models.assets import BUILT_IN
 from djinnload.plan import Workshop, plan
 from djinnload.scenarios import rates
 from djinnload.scenarios.cells import Cell, cells
@@ -128,7 +128,9 @@ def prime(
         on_progress("preparing the inputs of all workloads")
         recipes = _planned(scenario, order, workshop)
         inputs_s = (monotonic_ns() - begun_ns) / 1e9
-        wanted = [_wanted(each) for each in workshop.models if each.name != ECHO.name]
+        wanted = [
+            _wanted(each) for each in workshop.models if each.name not in BUILT_IN
+        ]
         rooms = tuple(_rooms(wanted, _gpus(order, environment), least, environment))
         _refuse_tight(rooms)
         made = tuple(_made(each, on_progress) for each in wanted)

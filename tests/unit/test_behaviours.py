@@ -5,6 +5,7 @@ from msgspec.structs import replace as with_fields
 
 import djinnload
 from djinnload import documents
+from djinnload.boots import settings
 from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, ScenarioError
 from djinnload.health.run import unproven
@@ -96,7 +97,19 @@ def test_presets_differ_as_the_evaluation_has_it():
             assert len(differing([PRESETS[name], full])) == 1
     for words in PRESETS.values():
         for name, word in words.items():
-            assert name == "memory" or word in EXECUTES[name]
+            assert word in EXECUTES[name]
+
+
+def test_an_allocator_is_told_to_the_server_when_it_starts():
+    behaviours = '{ memory = "malloc" }'
+    scenario = loads(TEXT.replace('{ preset = "full" }', behaviours))
+    found = {c.arm: c.scenario.target.server.memory for c in cells(scenario)}
+    assert found == {"blind": None, "full": "malloc", "plain": None}
+    (full,) = cells(scenario, ["full"])
+    assert settings.settings(full.scenario)["memory"] == "malloc"
+    told = settings.environment(full.scenario)
+    assert told["DJINNLOAD_SERVER_MEMORY"] == "malloc"
+    assert plan(full, workshop=Workshop()).behaviours == {"memory": "malloc"}
 
 
 def test_words_beside_a_preset_change_it():
@@ -127,8 +140,8 @@ def test_arms_are_resolved_into_populations_and_shown():
         ('{ preset = "semantic_blnd" }', "preset", "did you mean 'semantic_blind'?"),
         ('{ weighs = "resident" }', "weighs", "did you mean 'weights'?"),
         ('{ state = "ship" }', "state", "there is: session, shipped, recomputed"),
-        ('{ memory = "torch" }', "memory", "an arena of its own"),
-        ('{ preset = "full_without_vmu" }', "preset", "an arena of its own"),
+        ('{ memory = "tcmalloc" }', "memory", "there is: arena, torch, malloc"),
+        ('{ preset = "full_without_vmu" }', "preset", "whose state is in an arena"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_path(table, at, reason):

@@ -37,6 +37,8 @@ _VARIABLES = {
     "threads": f"{_OWN}THREADS",
     "nice": f"{_OWN}NICE",
     "device": f"{_OWN}DEVICE",
+    "memory": f"{_OWN}MEMORY",
+    "memory_bytes": f"{_OWN}MEMORY_BYTES",
 }
 
 

@@ -16,7 +16,7 @@ from djinnload.boots.hook import missing
 from djinnload.clock import monotonic_ns
 from djinnload.describe import describe
 from djinnload.errors import LocalProtocolError, TargetError
-from djinnload.models.assets import ECHO
+from djinnload.models.assets import BUILT_IN
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.schema import Launch
@@ -123,7 +123,7 @@ async def needs_of(
     rate = max(n / seconds for n, seconds in due.values())
     return Needs(
         scenario=scenario.scenario.name,
-        models=tuple(_wanted(m) for m in told.models if m.name != ECHO.name),
+        models=tuple(_wanted(m) for m in told.models if m.name not in BUILT_IN),
         server=await _server(chosen, target),
         workers=scenario.scenario.workers,
         max_in_flight=scenario.scenario.max_in_flight,

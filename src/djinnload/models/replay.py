@@ -18,7 +18,7 @@ from msgspec import Struct, field
 
 from djinnload import units
 from djinnload.errors import DjinnloadError, PluginError, TargetError
-from djinnload.models.assets import ECHO, ModelAssets
+from djinnload.models.assets import BUILT_IN, ModelAssets
 from djinnload.models.reference import LocalReference
 from djinnload.spi import Check, Outcome, Reply, Request, Tensor
 
@@ -219,7 +219,7 @@ def _warm_one(recipe: WorkloadRecipe) -> None:
     reference = LocalReference(assets.used, recipe.device)
     try:
         for name in assets.used:
-            if name != ECHO.name:
+            if name not in BUILT_IN:
                 reference.tolerance(name)
     except DjinnloadError as error:
         raise _broken(recipe, f"its model cannot be built: {error}") from error

@@ -16,6 +16,8 @@ __all__ = (
     "NAMES",
     "PRESETS",
     "Behaviours",
+    "Memory",
+    "booted",
     "differing",
     "matrix",
     "of_arm",
@@ -52,6 +54,9 @@ PRESETS: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
 )
 
 
+Memory = Literal["arena", "torch", "malloc", "cudamalloc"]
+
+
 class Behaviours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[[arm]] behaviours``: how its requests are executed; None: not said.
 
@@ -62,7 +67,7 @@ class Behaviours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         result: What the client needs next, or every tensor.
         plan: Made once, or at each call.
         phases: Prefill and decode queued apart, or not told apart.
-        memory: Allocator of the server.
+        memory: Allocator of the server, see `booted`.
     """
 
     preset: (
@@ -83,7 +88,7 @@ class Behaviours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     result: Literal["needed", "all"] | None = None
     plan: Literal["cached", "per_call"] | None = None
     phases: Literal["apart", "merged"] | None = None
-    memory: Literal["arena", "torch", "cudamalloc"] | None = None
+    memory: Memory | None = None
 
 
 def resolved(asked: Behaviours | None) -> dict[str, str]:
@@ -94,6 +99,12 @@ def resolved(asked: Behaviours | None) -> dict[str, str]:
     said = {name: getattr(asked, name) for name in NAMES}
     found |= {name: value for name, value in said.items() if value is not None}
     return {name: found[name] for name in NAMES if name in found}
+
+
+def booted(asked: Behaviours | None) -> dict[str, str]:
+    """Return what of the behaviours is told to a server when it starts, by path."""
+    memory = resolved(asked).get("memory")
+    return {"target.server.memory": memory} if memory else {}
 
 
 def of_arm(arms: "Iterable[Arm]", name: str) -> dict[str, str]:
@@ -133,12 +144,10 @@ def matrix(
 
 def problems(asked: Behaviours | None) -> Iterator[tuple[str, str]]:
     """Yield (key, reason) of what cannot be executed anywhere."""
-    if "memory" not in resolved(asked) or asked is None:
+    if asked is None or asked.memory or "memory" not in resolved(asked):
         return
-    key = "preset" if asked.memory is None else "memory"
-    what = f"{asked.preset!r} needs memory, which" if key == "preset" else "it"
     reason = (
-        f"{what} takes a server with an arena of its own, and the reference server has "
-        "none yet: leave it out, all its arms use torch's allocator"
+        f"{asked.preset!r} takes models whose state is in an arena, and the reference "
+        "server has none: leave it out, all its arms use torch's allocator"
     )
-    yield key, reason
+    yield "preset", reason

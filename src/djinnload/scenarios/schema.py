@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
-from djinnload.scenarios.behaviours import Behaviours
+from djinnload.scenarios.behaviours import Behaviours, Memory
 from djinnload.scenarios.experiment import Claim, ExperimentId
 from djinnload.scenarios.network import Network
 from djinnload.scenarios.population import Population
@@ -23,7 +23,7 @@ from djinnload.scenarios.table import (
     QosClass,
     Text,
 )
-from djinnload.units import SECOND, Duration, Hz, Share
+from djinnload.units import SECOND, Duration, Hz, Share, Size
 
 __all__ = (
     "Arm",
@@ -118,6 +118,9 @@ class Server(Config, frozen=True, kw_only=True):
         threads: CPU threads of all forwards together; 0: all cores but one.
         nice: Niceness.
         device: ``cpu``, ``cuda``, ``cuda:1`` …
+        memory: Allocator of requests that are allocations; ``behaviours.memory`` of an
+            arm sets it.
+        memory_bytes: Of an arena, had when the server starts.
     """
 
     policy: Literal["qos", "fcfs", "none"] | None = None
@@ -130,6 +133,8 @@ class Server(Config, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0, le=4096)] | None = None
     nice: Annotated[int, Meta(ge=-20, le=19)] | None = None
     device: Text | None = None
+    memory: Memory | None = None
+    memory_bytes: Size | None = None
 
 
 class Launch(Config, frozen=True, kw_only=True):

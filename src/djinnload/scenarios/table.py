@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import fields, force_setattr
 
-from djinnload.units import Duration, Hz, Share
+from djinnload.units import Duration, Hz, Share, Size
 
 __all__ = (
     "NAME_PATTERN",
@@ -38,7 +38,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Plain numbers, so that any encoder takes a table as it is.
         for info in fields(self):
             value = getattr(self, info.name)
-            if isinstance(value, Duration):
+            if isinstance(value, Duration | Size):
                 force_setattr(self, info.name, int(value))
             elif isinstance(value, Hz | Share):
                 force_setattr(self, info.name, float(value))

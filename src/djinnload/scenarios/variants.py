@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from djinnload.errors import ScenarioError, nearest
-from djinnload.scenarios import paths
+from djinnload.scenarios import behaviours, paths
 from djinnload.scenarios.decoding import decode
 from djinnload.scenarios.points import Point, Step, points, skips
 from djinnload.scenarios.rules import problems
@@ -106,7 +106,8 @@ def _armed(document: dict[str, Any], variant: Variant) -> dict[str, Any]:
         document = {**document, "target": document["arm"][variant.index]["target"]}
     try:
         _refuse_common((*arm.unset, *arm.set), "arm")
-        return paths.changed(document, arm.set, arm.unset)
+        told = {**behaviours.booted(arm.behaviours), **arm.set}
+        return paths.changed(document, told, arm.unset)
     except ScenarioError as error:
         raise _blamed(error, variant) from None
 

@@ -19,10 +19,10 @@ from msgspec import Struct
 from djinnload.errors import HostError
 from djinnload.server.arena import Arena
 
-__all__ = ("MEMORIES", "Allocator", "Held", "make")
+__all__ = ("Allocator", "Held", "make")
 
-#: Allocators by kind of device.
-MEMORIES: Mapping[str, tuple[str, ...]] = {
+#: By kind of device.
+KNOWN: Mapping[str, tuple[str, ...]] = {
     "cpu": ("arena", "torch", "malloc"),
     "cuda": ("arena", "torch", "cudamalloc"),
 }
@@ -82,7 +82,7 @@ def make(memory: str, device: str, capacity: int) -> Allocator:
     """Return the allocator called *memory* on *device*.
 
     Args:
-        memory: Of `MEMORIES`.
+        memory: Of `djinnload.server.settings.MEMORIES`.
         device: ``cpu``, ``cuda``, ``cuda:1`` …
         capacity: Bytes of an arena; the others take what they need.
 
@@ -90,8 +90,8 @@ def make(memory: str, device: str, capacity: int) -> Allocator:
         HostError: The device has no such allocator, or not so much memory.
     """
     kind = device.partition(":")[0]
-    if memory not in MEMORIES.get(kind, ()):
-        known = ", ".join(MEMORIES.get(kind, ())) or "none"
+    if memory not in KNOWN.get(kind, ()):
+        known = ", ".join(KNOWN.get(kind, ())) or "none"
         raise HostError(f"{device} has no allocator {memory!r}; there is: {known}")
     found: Mapping[tuple[str, str], Callable[[], Allocator]] = {
         ("cpu", "arena"): lambda: _HostArena(capacity),

@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from djinnload.clock import monotonic_ns
 from djinnload.models import families
+from djinnload.server.allocators import make
+from djinnload.server.churn import ALLOCATOR, Churn
 from djinnload.server.inputs import RequestError, check_inputs
 from djinnload.server.loading import Loaded, Recipe, load
 from djinnload.server.sessions import Kept, Sessions
@@ -69,12 +71,14 @@ class Answer(Struct, frozen=True):
     Attributes:
         reused_tokens: Positions that the session already had.
         begun_ns: When a worker began with it.
+        took_ns: Of what was asked for alone; None: all that the worker did.
     """
 
     outputs: tuple[Tensor, ...]
     reused_tokens: int
     begun_ns: int
     done_ns: int
+    took_ns: int | None = None
 
 
 class Executor:
@@ -97,6 +101,10 @@ class Executor:
         self.workers = min(settings.slots, max(1, self.threads // self._intra))
         if settings.device != "cpu":
             self.workers = settings.slots
+        self.churn: Churn | None = None
+        if settings.memory:
+            made = make(settings.memory, settings.device, settings.memory_bytes)
+            self.churn = Churn(made)
 
     def load(self, recipe: Recipe) -> Loaded:
         """Build the model and run it once, so that no request pays for the first time.
@@ -122,8 +130,12 @@ class Executor:
         Raises:
             RequestError: It asks for what the model does not take or give.
             SessionError: Its session cannot be continued.
+            Corrupted: Memory is not what it should be.
         """
         begun_ns = monotonic_ns()
+        if work.fingerprint == ALLOCATOR:
+            outputs, took = self._allocate(work)
+            return Answer(outputs, 0, begun_ns, monotonic_ns(), took)
         outputs, reused = self.answer(work)
         return Answer(outputs, reused, begun_ns, monotonic_ns())
 
@@ -187,6 +199,13 @@ class Executor:
         if loaded.cache_name:
             given["use_cache"] = keep
         return loaded.module(**given), past
+
+    def _allocate(self, work: Work) -> tuple[tuple[Tensor, ...], int]:
+        if self.churn is None:
+            reason = "this server was started without an allocator"
+            raise RequestError(f"{reason}; set target.server.memory")
+        work.did["memory"] = self.settings.memory
+        return self.churn.step(work.session, work.inputs, last=work.finalize)
 
     def _shipped(
         self, work: Work, loaded: Loaded, arguments: dict[str, Any], dtype: Any

@@ -15,6 +15,7 @@ from djinnload import __version__
 from djinnload.clock import monotonic_ns
 from djinnload.errors import DjinnloadError, RemoteProtocolError
 from djinnload.server.admission import Admission, Ticket, resolve_class
+from djinnload.server.churn import ALLOCATOR, Corrupted
 from djinnload.server.connection import Respond
 from djinnload.server.executor import ECHO, Answer, Executor, RequestError, Work
 from djinnload.server.loading import Loaded, Recipe
@@ -42,6 +43,8 @@ _UNKNOWN = (
     MessageType.SIGNAL_PHASE,
     MessageType.ERROR,
 )
+#: Fingerprints without a model, which nobody can register.
+_BUILT_IN = (ECHO, ALLOCATOR)
 _MAX_MODELS = 64
 _LONGEST_NAME = 1024
 _MS = 1e6
@@ -104,6 +107,7 @@ class Service:
             "models_loaded": len(ready),
             "requests_running": sum(self._admission.running.values()),
             "requests_waiting": self._admission.waiting,
+            **(self._executor.churn.usage() if self._executor.churn else {}),
         }
 
     def close(self) -> None:
@@ -165,7 +169,8 @@ class Service:
         phase = phase or _MERGED.get(str(ours.get("session")))
         shipping = asked.get("state") == "shipped"
         name = None if shipping else meta.get("session_id")
-        kept = phase is not None and isinstance(name, str) and name != ""
+        stays = phase is not None or request.fingerprint == ALLOCATOR
+        kept = stays and isinstance(name, str) and name != ""
         if kept and len(str(name)) > _LONGEST_NAME:
             raise RequestError(f"session_id is longer than {_LONGEST_NAME} characters")
         # The echo gives back whatever came, by any name.
@@ -195,7 +200,7 @@ class Service:
         return "apart" if meta.get("execution_phase") in _PHASES else "none"
 
     def _model(self, fingerprint: str) -> Loaded | None:
-        if fingerprint == ECHO:
+        if fingerprint in _BUILT_IN:
             return None
         found = self._models.get(fingerprint)
         if found is None or not found.done():
@@ -220,7 +225,7 @@ class Service:
         self._admission.finish(ticket)
         self._start()
         respond = ticket.item.respond
-        if isinstance(result, RequestError | SessionError):
+        if isinstance(result, RequestError | SessionError | Corrupted):
             respond(_failed(str(result)))
         elif isinstance(result, Exception):
             log(f"execution failed: {_described(result)}")
@@ -235,9 +240,12 @@ class Service:
     def _reply(self, ticket: Ticket[_Pending], answer: Answer) -> list[Buffer]:
         pending = ticket.item
         waited_ns = ticket.started_ns - ticket.arrived_ns
+        took_ns = answer.took_ns
+        if took_ns is None:
+            took_ns = answer.done_ns - ticket.started_ns
         metrics = {
             "duration_ms": (answer.done_ns - answer.begun_ns) / _MS,
-            "executor_time_ms": (answer.done_ns - ticket.started_ns) / _MS,
+            "executor_time_ms": took_ns / _MS,
             # Without a policy there is no queue: waiting hides in the executor's time.
             "queue_latency_ms": (
                 0.0 if self._settings.policy == "none" else waited_ns / _MS
@@ -260,7 +268,7 @@ class Service:
         name = request.fingerprint
         known = self._models.get(name)
         answer = partial(self._registered, respond, name, arrived_ns)
-        if name == ECHO or len(name) > _LONGEST_NAME:
+        if name in _BUILT_IN or len(name) > _LONGEST_NAME:
             answer("", ValueError(f"no model may be registered as {one_line(name)}"))
         elif known is not None:
             known.add_done_callback(partial(answer, "already_registered"))

@@ -13,11 +13,13 @@ from msgspec import Struct
 
 from djinnload.errors import ScenarioError
 
-__all__ = ("CLASSES", "POLICIES", "Settings")
+__all__ = ("CLASSES", "MEMORIES", "POLICIES", "Settings")
 
 #: Highest first.
 CLASSES = ("realtime", "interactive", "batch")
 POLICIES = ("qos", "fcfs", "none")
+#: Of all devices; `djinnload.server.allocators` says which has which.
+MEMORIES = ("arena", "torch", "malloc", "cudamalloc")
 
 MIB = 1024 * 1024
 
@@ -38,6 +40,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         threads: CPU threads for all forwards together; 0: all cores but one.
         nice: Niceness; never lowered below what the process was started with.
         device: Of the models: ``cpu``, ``cuda``, ``cuda:1`` …
+        memory: Allocator of requests that are allocations; see `allocators`. Empty:
+            they are refused.
+        memory_bytes: Of an arena, had at the start.
         max_frame_bytes: Of one message; a longer one is not read.
         max_buffer_bytes: Of all messages that are being received at the same time.
         max_sessions: KV sessions kept; the longest idle is forgotten first.
@@ -62,6 +67,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     threads: int = 0
     nice: int = 19
     device: str = "cpu"
+    memory: str = ""
+    memory_bytes: int = 256 * MIB
     max_frame_bytes: int = 2048 * MIB
     max_buffer_bytes: int = 4096 * MIB
     max_sessions: int = 4096
@@ -189,6 +196,8 @@ _FIELDS: dict[str, _Field] = {
     "threads": _Field(f"{_OWN}THREADS", _whole(0, 4096)),
     "nice": _Field(f"{_OWN}NICE", _whole(-20, 19)),
     "device": _Field(f"{_OWN}DEVICE", _device),
+    "memory": _Field(f"{_OWN}MEMORY", _one_of(*MEMORIES)),
+    "memory_bytes": _Field(f"{_OWN}MEMORY_BYTES", _whole(1024, _LARGE)),
     "max_frame_bytes": _Field(f"{_OWN}MAX_FRAME_BYTES", _whole(1024, _LARGE)),
     "max_buffer_bytes": _Field(f"{_OWN}MAX_BUFFER_BYTES", _whole(1024, _LARGE)),
     "max_sessions": _Field(f"{_OWN}MAX_SESSIONS", _whole(1, _LARGE)),

@@ -28,7 +28,7 @@ from djinnload.spi import (
 )
 from djinnload.targets.exchange import Deserted, Exchange, resolve
 from djinnload.targets.parts import Parts
-from djinnload.targets.requests import ECHO, Templates, fingerprint
+from djinnload.targets.requests import BUILT_IN, Templates, fingerprint
 from djinnload.targets.shipping import EXECUTES, EXECUTES_PLAIN, Shipping
 from djinnload.wire import djinn as wire
 from djinnload.wire.djinn import Buffer, ExecuteReply, Frame, MessageType
@@ -51,6 +51,8 @@ _METRICS = (
     ("reused_tokens", "reused_tokens", 1.0),
 )
 _REFUSALS = ("limit exceeded", "quota exceeded")
+#: What the reference server says of memory that it found changed.
+_WRONG = "memory corrupted"
 _LONGEST = 500
 
 OnReply = Callable[[Reply], None]
@@ -90,7 +92,7 @@ class Djinn:
         self._address = plan.address
         self._endpoint = await resolve(plan.address)
         names = {model.name: fingerprint(model, plan.register) for model in plan.models}
-        real = [model for model in plan.models if model.name != ECHO]
+        real = [model for model in plan.models if model.name not in BUILT_IN]
         self._shipping = Shipping(real)
         self._templates = Templates(names, self._shipping)
         await self._ready(plan.ready_ns)
@@ -205,8 +207,8 @@ class Djinn:
         self, model: Model, name: str, plan: TargetPlan, spent: dict[str, int]
     ) -> dict[str, Any]:
         """Register *model* if it needs that; return what the server says of itself."""
-        if model.name == ECHO:
-            return await self._echoed(name)
+        if model.name in BUILT_IN:
+            return await self._built_in(model.name, name)
         if plan.register == "weights" or not _built_by_name(model):
             request = await asyncio.to_thread(_with_weights, name, model)
         else:
@@ -220,17 +222,17 @@ class Djinn:
             self._declined(model.name, fields.get("message"))
         return _ours(fields)
 
-    async def _echoed(self, name: str) -> dict[str, Any]:
+    async def _built_in(self, model: str, name: str) -> dict[str, Any]:
         probe = Tensor("x", (1,), "int64", bytes(8))
         request = wire.execute_request(
             {"fingerprint": name, "session_finalize": True}, [probe]
         )
         answer, _ = await self._ask(request, _REGISTRATION_S)
         if answer.kind is not MessageType.EXECUTE_MODEL:
-            self._declined(ECHO, self._v1(answer).get("message"))
+            self._declined(model, self._v1(answer).get("message"))
         said = wire.decode_execute_reply(answer.payload)
         if said.status != "success":
-            self._declined(ECHO, said.message)
+            self._declined(model, said.message)
         # What a request was treated like says nothing of a model or of an arm.
         return {
             name: value
@@ -332,12 +334,7 @@ def _answered(exchange: Exchange | Parts, frame: Frame) -> Reply:
     if frame.kind is not MessageType.EXECUTE_MODEL:
         raise RemoteProtocolError(f"a {frame.kind.name} came for an EXECUTE_MODEL")
     said = wire.decode_execute_reply(frame.payload)
-    if said.status == "success":
-        outcome, error = Outcome.OK, ""
-    else:
-        error = one_line(said.message) or f"status {one_line(said.status)!r}"
-        refused = any(words in error for words in _REFUSALS)
-        outcome = Outcome.REFUSED if refused else Outcome.ERROR
+    outcome, error = _outcome(said)
     resolved = said.metrics.get("qos_class")
     return Reply(
         outcome,
@@ -350,6 +347,16 @@ def _answered(exchange: Exchange | Parts, frame: Frame) -> Reply:
         qos_class=resolved if isinstance(resolved, str) else "",
         echo=said.echo,
     )
+
+
+def _outcome(said: ExecuteReply) -> tuple[Outcome, str]:
+    if said.status == "success":
+        return Outcome.OK, ""
+    error = one_line(said.message) or f"status {one_line(said.status)!r}"
+    if error.startswith(_WRONG):
+        return Outcome.WRONG, error
+    refused = any(words in error for words in _REFUSALS)
+    return Outcome.REFUSED if refused else Outcome.ERROR, error
 
 
 def _metrics(said: ExecuteReply) -> dict[str, float]:

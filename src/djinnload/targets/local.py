@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from djinnload.errors import ConnectionLost, Refused
-from djinnload.models.assets import ECHO
+from djinnload.models.assets import BUILT_IN
 from djinnload.models.native import LENGTH, Asked, Ready, Said, Setup
 from djinnload.models.replay import Plain
 from djinnload.spi import (
@@ -72,7 +72,7 @@ class Local:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
-        real = tuple(model for model in plan.models if model.name != ECHO.name)
+        real = tuple(model for model in plan.models if model.name not in BUILT_IN)
         threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
         self._send(Setup(real, options.device, threads, options.nice))
         ready = msgspec.msgpack.decode(await self._receive(), type=Ready)

@@ -22,11 +22,10 @@ from djinnload.wire.djinn import (
 )
 from djinnload.wire.payload import view
 
-__all__ = ("ECHO", "Templates", "fingerprint")
+__all__ = ("BUILT_IN", "Templates", "fingerprint")
 
-#: The model that the reference server has without registration.
-ECHO = "echo"
-_ECHO_FINGERPRINT = "djinnload-echo"
+#: Fingerprints of models that the reference server has without registration.
+BUILT_IN = {"echo": "djinnload-echo", "allocator": "djinnload-allocator"}
 #: What Djinn calls a step that makes a session's state or goes on with it.
 _PHASES = {"prefill": "prefill", "decode": "decode"}
 _MAKES_STATE = {**_PHASES, "encode": "prefill"}
@@ -41,8 +40,8 @@ def fingerprint(model: Model, register: str) -> str:
     A server keeps the first registration of a fingerprint, so it changes whenever the
     recipe does, and with the way of registering: Djinn loads in fp16 by id only.
     """
-    if model.name == ECHO:
-        return _ECHO_FINGERPRINT
+    if model.name in BUILT_IN:
+        return BUILT_IN[model.name]
     recipe = json.dumps([msgspec.to_builtins(model), register], sort_keys=True)
     return hashlib.sha256(recipe.encode()).hexdigest()[:16]
 

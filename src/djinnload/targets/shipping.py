@@ -19,6 +19,7 @@ EXECUTES: Mapping[str, tuple[str, ...]] = {
     "result": ("needed", "all"),
     "plan": ("cached", "per_call"),
     "phases": ("apart", "merged"),
+    "memory": ("arena", "torch", "malloc", "cudamalloc"),
 }
 #: Of Djinn itself: all outputs always; sessions only of requests that tell a phase.
 EXECUTES_PLAIN: Mapping[str, tuple[str, ...]] = {
