@@ -66,3 +66,13 @@ def test_points_are_told_apart_and_what_has_no_course_is_left_out(tmp_path):
     gone = CELL | {"path": "cells/none"}
     found = course_figures.drawn(tmp_path, [CELL, other, gone], void=False)
     assert [each.slug for each in found] == ["chat"]
+
+
+def test_windows_without_a_server_are_grey(tmp_path):
+    (plain,) = drawn(tmp_path, (CELL, {"chat": windows()}))
+    lost = windows(2) + [each | {"lost": True, "at_s": 2.0} for each in windows(1)]
+    (found,) = drawn(tmp_path, (CELL, {"chat": lost}))
+    grey = "fill: #808080"
+    assert plain.svg.count(grey) < found.svg.count(grey)
+    assert found.caption.endswith("; grey: the server did not answer.")
+    assert "grey" not in plain.caption

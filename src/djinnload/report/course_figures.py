@@ -21,6 +21,8 @@ __all__ = ("drawn",)
 
 Document = dict[str, Any]
 _SIZE_IN = (6.4, 4.2)
+#: Behind windows in which the server did not answer.
+_LOST = "0.5"
 
 
 class _Course(Struct, frozen=True):
@@ -86,7 +88,8 @@ def _drawn(name: str, courses: Sequence[_Course], *, void: bool) -> Drawn:
         drawing.render(fill, _SIZE_IN, void=void),
         title,
         f"Course of {name} in windows of {widest:g} s, {repeats} repeats an arm and a "
-        f"line each: turns that came back ok a second{_tail(quantile)}.",
+        f"line each: turns that came back ok a second{_tail(quantile)}"
+        f"{'; grey: the server did not answer' * bool(_lost(courses))}.",
     )
 
 
@@ -132,7 +135,20 @@ def _draw(axes: "Axes", courses: Sequence[_Course], key: str, ylabel: str) -> No
             label=label.replace("_", "\u200b_", 1),
         )
         named.add(course.arm)
+    for begin, end in _lost(courses):
+        axes.axvspan(begin, end, color=_LOST, alpha=0.25, linewidth=0, zorder=0)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
+
+
+def _lost(courses: Iterable[_Course]) -> list[tuple[float, float]]:
+    """Return begin and end of the windows in which a server did not answer."""
+    found = {
+        (float(each["at_s"]), float(each["at_s"] + each["seconds"]))
+        for course in courses
+        for each in course.windows
+        if each.get("lost")
+    }
+    return sorted(found)
 
 
 def _number(value: object) -> float:
