@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload import engine as engines
 from djinnload import scheduling
@@ -26,6 +26,7 @@ from djinnload.recording.link import readings
 from djinnload.recording.live import Live
 from djinnload.recording.recorder import Probes, Recorder, write_json
 from djinnload.sample import Header
+from djinnload.schedule import Schedule
 from djinnload.session import Keeper
 from djinnload.shard import Fault, Part, Shard, announce, conclude
 from djinnload.spi import CallbackTarget
@@ -161,63 +162,50 @@ async def drive(
         Probes(directory, part.device) as probes,
         RealClock(loop, early_ns=conditions.early_ns) as clock,
     ):
-        begin = await agree()
-        _refuse_past(begin - plan.schedule.warmup_ns - clock.now(), part)
-        ended = anyio.Event()
-        engine = engines.start(
-            plan.schedule,
-            plan.populations,
-            clock=clock,
-            target=conditions.target,
-            record=recorder.append,
-            begin_ns=begin,
-            grace_ns=plan.grace_ns,
-            session_prefix=conditions.prefix,
-            max_in_flight=part.of(plan.max_in_flight),
-            shard=(part.worker, part.workers),
-            keeper=keeper,
-            on_end=ended.set,
-        )
-        host = HostProbe(
-            clock,
-            probes.append,
-            in_flight=lambda: engine.in_flight,
-            seed=plan.schedule.seed,
-            device=part.device,
-        )
-        host.start(begin, begin + plan.schedule.duration_ns)
-        pumping = _Pump(clock, (recorder, probes))
 
-        def tick() -> bool:
+        def tick(phase: _Phase) -> bool:
             on_tick(
                 Watch(
-                    plan=plan,
-                    begin_ns=begin,
+                    plan=structs.replace(plan, schedule=phase.schedule),
+                    begin_ns=phase.begin_ns,
                     now_ns=clock.now(),
-                    in_flight=engine.in_flight,
+                    in_flight=phase.engine.in_flight,
                     populations=recorder.live(),
-                    started={
-                        each.name: tally.started
-                        for each, tally in zip(
-                            plan.populations, engine.tallies, strict=True
-                        )
-                    },
+                    started=phase.started(),
                     readings=readings(),
                 )
             )
             # What cannot be written need not be measured.
             return conditions.alive() and not (recorder.error or probes.error)
 
-        try:
-            await _until(ended, engine, conditions, tick)
-        finally:
-            host.stop()
-            pumping.stop()
+        given = (plan, conditions, clock, recorder)
+        with _pumped(clock, (recorder, probes)):
+            seq = 0
+            if plan.warmup_sessions:
+                schedule = plan.schedule.warmup_of(plan.warmup_sessions)
+                warmup = _Phase(*given, schedule, clock.now() + LEAD_NS)
+                await warmup.over(tick)
+                if warmup.engine.error is not None:
+                    raise warmup.engine.error
+                seq = warmup.engine.next_seq
+            begin = await agree()
+            _refuse_past(begin - plan.schedule.warmup_ns - clock.now(), part)
+            measure = _Phase(*given, plan.schedule, begin, seq, keeper)
+            engine = measure.engine
+            with HostProbe(
+                clock,
+                probes.append,
+                in_flight=lambda: engine.in_flight,
+                seed=plan.schedule.seed,
+                device=part.device,
+            ).over(begin, begin + plan.schedule.duration_ns):
+                await measure.over(tick)
         finished, polled = clock.now(), clock.polled_ns
     tallies = zip(plan.populations, engine.tallies, strict=True)
     return Shard(
         worker=part.worker,
         finished_ns=finished,
+        ended_ns=engine.ended_ns,
         polled_ns=polled,
         sessions={population.name: tally for population, tally in tallies},
         echoes=recorder.echoes(),
@@ -226,23 +214,85 @@ async def drive(
     )
 
 
-class _Pump:
-    """Sends on what is recorded, between the requests."""
+class _Phase:
+    """An engine that drives a warm-up, or measure, as soon as it is made."""
 
-    def __init__(self, clock: RealClock, recordings: tuple[Recorder, Probes]) -> None:
-        self._clock = clock
-        self._recordings = recordings
-        self._on = True
-        self._tick()
+    def __init__(  # noqa: PLR0917 - `drive` alone calls it
+        self,
+        plan: CellPlan,
+        conditions: Conditions,
+        clock: RealClock,
+        recorder: Recorder,
+        schedule: Schedule,
+        begin_ns: int,
+        first_seq: int = 0,
+        keeper: Keeper | None = None,
+    ) -> None:
+        part = conditions.part
+        self.schedule = schedule
+        self.begin_ns = begin_ns
+        self._names = [each.name for each in plan.populations]
+        self._conditions = conditions
+        self._ended = anyio.Event()
+        self.engine = engines.start(
+            schedule,
+            plan.populations,
+            clock=clock,
+            target=conditions.target,
+            record=recorder.append,
+            begin_ns=begin_ns,
+            grace_ns=plan.grace_ns,
+            session_prefix=conditions.prefix,
+            max_in_flight=part.of(plan.max_in_flight),
+            shard=(part.worker, part.workers),
+            first_seq=first_seq,
+            keeper=keeper,
+            on_end=self._ended.set,
+        )
 
-    def stop(self) -> None:
-        self._on = False
+    def started(self) -> dict[str, int]:
+        tallies = zip(self._names, self.engine.tallies, strict=True)
+        return {name: tally.started for name, tally in tallies}
 
-    def _tick(self) -> None:
-        if self._on:
-            for each in self._recordings:
+    async def over(self, tick: Callable[["_Phase"], bool]) -> None:
+        """Wait for the end, a *tick* at times; interrupt on stop, or if it says."""
+        stop, ended = self._conditions.stop, self._ended
+        try:
+            async with anyio.create_task_group() as tasks:
+                if stop is not None:
+                    tasks.start_soon(self._interrupt_on, stop)
+                while not ended.is_set():
+                    with anyio.move_on_after(TICK_S):
+                        await ended.wait()
+                    if not tick(self):
+                        self.engine.interrupt()
+                tasks.cancel_scope.cancel()
+        finally:
+            # Cancelled from outside: the rows of what is in flight are still written.
+            if not ended.is_set():
+                self.engine.interrupt()
+
+    async def _interrupt_on(self, stop: anyio.Event) -> None:
+        await stop.wait()
+        self.engine.interrupt()
+
+
+@contextmanager
+def _pumped(clock: RealClock, recordings: tuple[Recorder, Probes]) -> Iterator[None]:
+    """Send on what is recorded, between the requests."""
+    on = True
+
+    def tick() -> None:
+        if on:
+            for each in recordings:
                 each.pump()
-            self._clock.at(self._clock.now() + PUMP_NS, self._tick)
+            clock.at(clock.now() + PUMP_NS, tick)
+
+    tick()
+    try:
+        yield
+    finally:
+        on = False
 
 
 def _header(plan: CellPlan, part: Part) -> Header:
@@ -271,34 +321,6 @@ def _fault(error: DjinnloadError | None, lost: Exception | None) -> Fault | None
         text = f"cannot write samples: {lost}; what was written is readable"
         error = HostError(text)
     return None if error is None else Fault.of(error)
-
-
-async def _until(
-    ended: anyio.Event,
-    engine: engines.Engine,
-    conditions: Conditions,
-    tick: Callable[[], bool],
-) -> None:
-    """Wait for the end, feeding the live view; interrupt on stop, or if *tick* says."""
-    try:
-        async with anyio.create_task_group() as tasks:
-            if conditions.stop is not None:
-                tasks.start_soon(_interrupt_on, conditions.stop, engine)
-            while not ended.is_set():
-                with anyio.move_on_after(TICK_S):
-                    await ended.wait()
-                if not tick():
-                    engine.interrupt()
-            tasks.cancel_scope.cancel()
-    finally:
-        # Cancelled from outside: the rows of what is in flight are still written.
-        if not ended.is_set():
-            engine.interrupt()
-
-
-async def _interrupt_on(stop: anyio.Event, engine: engines.Engine) -> None:
-    await stop.wait()
-    engine.interrupt()
 
 
 @contextmanager

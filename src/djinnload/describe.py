@@ -7,13 +7,14 @@ from msgspec import Struct, structs
 
 from djinnload import calibrate
 from djinnload.models import weights
-from djinnload.plan import CellPlan, Workshop, plan
+from djinnload.plan import CellPlan, Pace, Workshop, plan
 from djinnload.scenarios import rates
 from djinnload.scenarios.cells import cells, skipped
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
 from djinnload.scenarios.population import Population as Declared
 from djinnload.scenarios.population import UserRamp
+from djinnload.scenarios.schema import Run
 from djinnload.schedule import Population
 from djinnload.spi import Model, Outcome, Reply, Request, Session
 from djinnload.units import format_ns
@@ -63,8 +64,10 @@ class Description(Struct, frozen=True):
         populations: By arm; with sweeps by ``point/arm``.
         behaviours: Of each arm that has any, as the file has them.
         baseline: The arm that the others are compared with; None: nothing is compared.
-        cell_s: Of warm-up and measure of one cell, by the same keys.
-        seconds: Of warm-up and measure, all cells and calibration together.
+        cell_s: Of warm-up and measure of one cell, by the same keys; None: as long as
+            its sessions take.
+        seconds: Of warm-up and measure, all cells and calibration together; None: one
+            of these is not known.
         grace_s: That may come on top, at most.
         calibrated: Whether capacity is measured first.
     """
@@ -77,9 +80,9 @@ class Description(Struct, frozen=True):
     populations: Mapping[str, tuple[Expected, ...]]
     behaviours: Mapping[str, Mapping[str, str]]
     baseline: str | None
-    cell_s: Mapping[str, float]
+    cell_s: Mapping[str, float | None]
     models: tuple[Model, ...]
-    seconds: float
+    seconds: float | None
     grace_s: float
     calibrated: bool
 
@@ -100,7 +103,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
     relative = any(rates.relative(p.arrival) for p in scenario.populations)
     measured = relative and pinned is None
     populations: dict[str, tuple[Expected, ...]] = {}
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float | None] = {}
     asked: dict[str, Mapping[str, str]] = {}
     for cell in order:
         key = cell.variant if scenario.sweeps else cell.arm
@@ -111,16 +114,17 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         run = cell.scenario.scenario
         if planned.behaviours:
             asked[cell.arm] = planned.behaviours
-        seconds[key] = (run.warmup + run.duration) / 1e9
+        seconds[key] = _seconds([run])
         populations[key] = tuple(
             _expected(planned, i, declared, workshop.models, symbolic=pinned is None)
             for i, declared in enumerate(cell.scenario.populations)
         )
     runs = [cell.scenario.scenario for cell in order]
-    warmup, mix_ns = order[0].scenario.scenario.warmup, scenario.calibrate.time
+    warmup, mix_ns = runs[0].warmup, scenario.calibrate.time
     # The mix and one user alone, each before the first cell and after the last.
     once = 2 * warmup + (1 + calibrate.SOLO_SHARE) * mix_ns
-    calibration = 2 * once if measured else 0
+    calibration = 2 * once / 1e9 if measured else 0.0
+    cells_s = _seconds(runs)
     return Description(
         scenario=scenario.scenario.name,
         cells=tuple(cell.id for cell in order),
@@ -132,10 +136,17 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         baseline=scenario.comparison.baseline if scenario.comparison else None,
         cell_s=seconds,
         models=workshop.models,
-        seconds=(sum(r.warmup + r.duration for r in runs) + calibration) / 1e9,
-        grace_s=sum(r.grace for r in runs) / 1e9,
+        seconds=None if cells_s is None else cells_s + calibration,
+        grace_s=sum(r.grace for r in runs if not r.duration.sessions) / 1e9,
         calibrated=measured,
     )
+
+
+def _seconds(runs: Sequence[Run]) -> float | None:
+    """Return what warm-up and measure of cells take; None: that is not known."""
+    if any(run.warmup.sessions or run.duration.sessions for run in runs):
+        return None
+    return sum(run.warmup + run.duration for run in runs) / 1e9
 
 
 def _expected(
@@ -148,7 +159,6 @@ def _expected(
 ) -> Expected:
     pace = planned.paces[declared.name]
     unknown = symbolic and rates.relative(declared.arrival)
-    seconds = planned.schedule.duration_ns / 1e9
     offered = None if unknown else pace.offered_per_s
     named = {model.name: model for model in models}
     requests, nbytes = _rehearsed(planned.populations[index], named)
@@ -160,11 +170,17 @@ def _expected(
         users=pace.users,
         load=_load(planned.cell.scenario, declared),
         rate=_rate(planned.cell.scenario, declared),
-        sessions=None if offered is None else offered * seconds,
+        sessions=_sessions(planned, pace, offered),
         requests=requests,
         nbytes=nbytes,
         objectives=declared.objectives,
     )
+
+
+def _sessions(planned: CellPlan, pace: Pace, offered: float | None) -> float | None:
+    if each := planned.schedule.sessions:
+        return float(each * (pace.users or 1))
+    return None if offered is None else offered * planned.schedule.duration_ns / 1e9
 
 
 def _load(scenario: Scenario, declared: Declared) -> str:

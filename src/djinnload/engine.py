@@ -50,6 +50,7 @@ def start(
     session_prefix: str,
     max_in_flight: int = 10_000,
     shard: tuple[int, int] = (0, 1),
+    first_seq: int = 0,
     keeper: Keeper | None = None,
     on_end: Callable[[], None] = lambda: None,
 ) -> "Engine":
@@ -62,16 +63,19 @@ def start(
         target: Open already.
         record: Given each row once, in the order of their ends; must not raise.
         begin_ns: Start of measure, offset 0 of the schedule, on the clock.
-        grace_ns: After the end of measure, what is in flight is cancelled.
+        grace_ns: After the end of measure, what is in flight is cancelled; so many
+            sessions end with the last of them.
         session_prefix: Makes session ids unique among all that a server ever sees.
         max_in_flight: A request that falls due beyond it is dropped.
         shard: Drives part i of n of the schedule; its users stay with it.
+        first_seq: Number of the first request.
         keeper: Gets the answers that are to be checked.
         on_end: Called once, when no row will follow.
     """
     engine = Engine(
         schedule, populations, clock, target, record, max_in_flight, keeper, on_end
     )
+    engine.next_seq = first_seq
     engine.arm(starts(schedule, shard=shard), begin_ns, grace_ns, session_prefix)
     return engine
 
@@ -82,6 +86,8 @@ class Engine:
     Attributes:
         tallies: By population.
         in_flight: Requests handed to the target and not answered.
+        next_seq: Number of the next request.
+        ended_ns: When it was over; 0: it is not yet.
         error: What ended the run early: a plugin that broke its contract.
     """
 
@@ -98,6 +104,8 @@ class Engine:
     ) -> None:
         self.tallies = [Tally() for _ in populations]
         self.in_flight = 0
+        self.next_seq = 0
+        self.ended_ns = 0
         self.error: DjinnloadError | None = None
         self._schedule = schedule
         self._populations = populations
@@ -117,7 +125,7 @@ class Engine:
         self._starts: Iterator[Start] = iter(())
         self._next: tuple[Session, Request | None] | None = None
         self._live: set[Session] = set()
-        self._seq = 0
+        self._waiting = 0
         self._deadlines = Deadlines(clock, self._expire)
         self._begin = self._end = 0
         self._measured = False
@@ -132,8 +140,12 @@ class Engine:
         self._prefixes = [f"{session_prefix}-{name}" for name in names]
         self._begin = begin_ns
         self._end = begin_ns + self._schedule.duration_ns
-        self._at(self._end, self._on_measure_end)
-        self._at(self._end + grace_ns, self.interrupt)
+        if self._schedule.sessions:
+            # Whichever is the last to be done ends it; there may be none at all.
+            self._at(begin_ns, self._on_measure_end)
+        else:
+            self._at(self._end, self._on_measure_end)
+            self._at(self._end + grace_ns, self.interrupt)
         self._arm_next()
 
     def interrupt(self) -> None:
@@ -152,6 +164,7 @@ class Engine:
 
     def _conclude(self) -> None:
         self._over = True
+        self.ended_ns = self._now()
         self._live.clear()
         self._deadlines.clear()
         if self._next is not None:
@@ -177,7 +190,8 @@ class Engine:
 
     def _asked(self, found: Start) -> tuple[Session, Request | None]:
         due = self._begin + found.offset_ns
-        phase = WARMUP if due < self._begin else MEASURE
+        warm = due < self._begin or self._schedule.warming
+        phase = WARMUP if warm else MEASURE
         plan = self._populations[found.population]
         session = Session(found, plan, due, phase, self._prefixes[found.population])
         return session, session.begin(found, self._seeds[found.population])
@@ -223,9 +237,11 @@ class Engine:
             if due <= done and session.turn >= 0:
                 self._begin_session(*self._asked(found))
             else:
+                self._waiting += 1
                 self._at(due, partial(self._on_user, found))
 
     def _on_user(self, found: Start) -> None:
+        self._waiting -= 1
         if not self._over:
             self._begin_session(*self._asked(found))
 
@@ -246,8 +262,8 @@ class Engine:
 
     def _submit(self, session: Session) -> None:
         plan = session.plan
-        seq = session.flight = self._seq
-        self._seq = seq + 1
+        seq = session.flight = self.next_seq
+        self.next_seq = seq + 1
         timeout_at = session.request_due + plan.timeout_ns
         call = Call(
             session.request,
@@ -334,7 +350,8 @@ class Engine:
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if not self._live and self._next is None and not self._over:
+        left = self._live or self._next is not None or self._waiting
+        if not left and not self._over:
             self._conclude()
 
     def _abandon(self, session: Session, now: int) -> None:
@@ -365,8 +382,8 @@ class Engine:
         session.refuse("never stops yielding requests that are overdue")
 
     def _number(self) -> int:
-        self._seq += 1
-        return self._seq - 1
+        self.next_seq += 1
+        return self.next_seq - 1
 
     def _stop_for(self, error: DjinnloadError) -> None:
         """End the run: a plugin broke its contract."""

@@ -8,8 +8,9 @@ from msgspec import Meta, Struct
 
 from djinnload import options, registry, units
 from djinnload.errors import DjinnloadError
+from djinnload.scenarios.length import Length, WarmupLength
 from djinnload.scenarios.population import Population
-from djinnload.scenarios.schema import Document
+from djinnload.scenarios.schema import Document, Run
 
 __all__ = ("scenario_schema",)
 
@@ -30,7 +31,9 @@ def scenario_schema() -> tuple[dict[str, Any], list[str]]:
         instead={"workload": workload, "arrival": arrival},
     )
     many = Annotated[tuple[population, ...], Meta(min_length=1)]  # type: ignore[valid-type]
-    document = options.mirror(Document, name="Scenario", instead={"populations": many})
+    document = options.mirror(
+        Document, name="Scenario", instead={"populations": many, "scenario": _run()}
+    )
     targets = _structs(registry.TARGETS, "Target", None, wrong)
     (root,), parts = msgspec.json.schema_components(
         [document], ref_template="#/$defs/{name}"
@@ -50,6 +53,16 @@ def scenario_schema() -> tuple[dict[str, Any], list[str]]:
     _options_of_targets(found["$defs"]["Target"], targets)
     _rates_of_capacity({n: p for n, p in parts.items() if n.startswith("Arrival_")})
     return found, wrong
+
+
+def _run() -> type[Struct]:
+    """Return the table ``[scenario]``: two times may be told in sessions instead."""
+    times = options.plain(units.Duration)
+    lengths: dict[str, Any] = {
+        key: times | options.mirror(kind.table)
+        for key, kind in (("warmup", WarmupLength), ("duration", Length))
+    }
+    return options.mirror(Run, name="Run", instead=lengths)
 
 
 def _either(group: str, key: str, name: str, wrong: list[str]) -> Any:

@@ -148,7 +148,7 @@ def _field(each: structs.FieldInfo) -> Any:
 
 
 def _builtin(value: Any) -> Any:
-    if type(value) in QUANTITIES:
+    if isinstance(value, tuple(QUANTITIES)):
         return units.text(value)
     if isinstance(value, Struct):
         return msgspec.UNSET

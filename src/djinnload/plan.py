@@ -21,7 +21,7 @@ from djinnload.scenarios.files import InputFile, input_file, located
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.population import Population as Declared
 from djinnload.scenarios.thinking import pause
-from djinnload.scenarios.users import levels, most
+from djinnload.scenarios.users import FOREVER, levels, most
 from djinnload.schedule import Closed, Open, Population, Schedule
 from djinnload.spi import Arrival, Model, Workload
 from djinnload.verify import WorkloadRecipe
@@ -29,6 +29,8 @@ from djinnload.verify import WorkloadRecipe
 __all__ = ("CellPlan", "Pace", "WorkloadRecipe", "Workshop", "plan")
 
 _WHOLE_CELL = ("gpu_util",)
+#: For a trace that has fewer sessions than are asked for, seconds.
+_LONGEST_S = 1e7
 #: Measures that no turn can exceed its requests' timeout in without failing.
 _TIMED_OUT = ("latency", "service", "request_latency", "ttft", "tpot")
 
@@ -74,6 +76,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
         behaviours: Of the arm, by name.
         grace_ns: That requests in flight are given after measure.
         max_in_flight: Requests; what falls due beyond it is dropped.
+        warmup_sessions: Of each user, before the schedule begins; 0: none.
     """
 
     cell: Cell
@@ -90,6 +93,7 @@ class CellPlan(Struct, frozen=True, kw_only=True):
     behaviours: Mapping[str, str]
     grace_ns: int
     max_in_flight: int
+    warmup_sessions: int = 0
 
 
 class Built(Struct, frozen=True):
@@ -171,8 +175,9 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         schedule=Schedule(
             seed=cell.seed,
             sources=tuple(part.source() for part in parts),
-            warmup_ns=run.warmup,
-            duration_ns=run.duration,
+            warmup_ns=int(run.warmup),
+            duration_ns=FOREVER if run.duration.sessions else int(run.duration),
+            sessions=run.duration.sessions,
         ),
         labels=tuple(part.labels() for part in parts),
         paces={part.name: part.pace() for part in parts},
@@ -188,6 +193,7 @@ def plan(cell: Cell, *, workshop: Workshop) -> CellPlan:
         behaviours=asked,
         grace_ns=run.grace,
         max_in_flight=run.max_in_flight,
+        warmup_sessions=run.warmup.sessions,
     )
 
 
@@ -215,7 +221,7 @@ class _Part:
         self.path = f"$.population[{index}] ({declared.name})"
         self._index = index
         self._declared = declared
-        self._duration_ns = scenario.scenario.duration
+        self._duration = scenario.scenario.duration
         self._scenario = scenario.path
         self.files: tuple[InputFile, ...] = ()
         # Not the cell's seed: one set of weights serves all repeats.
@@ -283,8 +289,14 @@ class _Part:
 
     def _expected(self, arrival: Arrival) -> float:
         """Return the sessions/s of one stream, mean over measure."""
-        seconds = self._duration_ns / 1e9
+        sessions = self._duration.sessions
+        seconds = 1.0 if sessions else self._duration / 1e9
         try:
+            # Of so many sessions, over about the time that they take to come.
+            while sessions and seconds < _LONGEST_S:
+                if arrival.expected(seconds) >= sessions:
+                    break
+                seconds *= 2
             return arrival.expected(seconds) / seconds
         except Exception as error:
             plugin = f"{registry.ARRIVALS}: {(self._declared.arrival or {})['process']}"

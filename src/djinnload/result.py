@@ -39,6 +39,7 @@ class Progress(Struct, frozen=True):
     Attributes:
         phase: ``boot``, ``calibrate``, ``warmup``, ``measure``, ``cooldown`` or
             ``check``.
+        total_s: Of warm-up and measure of the cell; 0 while unknown.
         left_s: Estimate for the whole run; None while unknown.
         populations: Of the running cell.
         offered_per_s: Sessions started a second since measure began, by population.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload import (
     affinity,
@@ -26,6 +26,7 @@ from djinnload import (
 from djinnload.boots import loss, network
 from djinnload.boots import servers as boots
 from djinnload.boots.servers import Boot
+from djinnload.boots.warmth import Warmth
 from djinnload.calibrate import Capacity
 from djinnload.cell import Conditions, Watch, run_cell
 from djinnload.clock import monotonic_ns
@@ -166,6 +167,7 @@ class _Conductor:
         self.root: dict[str, Any] = {}
         self.path = Path()
         self.past = Past()
+        self.warmth = Warmth()
         self.began_ns = monotonic_ns()
 
     def prepare(self) -> None:
@@ -347,6 +349,11 @@ class _Conductor:
         keeper: verify.Reservoir | None = None,
     ) -> dict[str, Any]:
         at = self.planner.plan(job)
+        if self.warmth.known(at, boot, self.planner.key(at.cell)):
+            job = structs.replace(job, warm=True)
+            at = self.planner.plan(job)
+        if at.warmup_sessions:
+            self._tell(f"warming up for {at.cell.id}", phase="warmup", cell=at.cell.id)
         await anyio.Path(directory).mkdir(parents=True)
         guard = loss.Guard(boot, at, self.planner.workshop.models)
         conditions = Conditions(

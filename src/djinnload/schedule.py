@@ -10,7 +10,7 @@ from itertools import islice
 from random import Random
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload.scenarios.users import FOREVER, Level, first_stay, stays
 from djinnload.spi import Arrival, Reply, Request, Session
@@ -100,13 +100,25 @@ class Schedule(Struct, frozen=True):
 
     Attributes:
         seed: Of the repeat; equal in every arm.
-        duration_ns: Of measure; no session starts at or after it.
+        duration_ns: Of measure; no session starts at or after it. FOREVER with
+            *sessions*.
+        sessions: Of each user, or stream of arrivals, in measure; 0: as many as start
+            in its time.
+        warming: It is all warm-up: measure is another schedule.
     """
 
     seed: int
     sources: tuple[Open | Closed, ...]
     warmup_ns: int
     duration_ns: int
+    sessions: int = 0
+    warming: bool = False
+
+    def warmup_of(self, sessions: int) -> "Schedule":
+        """Return the warm-up of *sessions* of each user that goes before this one."""
+        return structs.replace(
+            self, warmup_ns=0, duration_ns=FOREVER, sessions=sessions, warming=True
+        )
 
 
 class Start(NamedTuple):
@@ -164,6 +176,8 @@ def following(
     """
     found = schedule.sources[source]
     number = session - 1 if session < 0 else session + 1
+    if _had_all(schedule, session):
+        return None
     due = done_ns + retry_ns
     if found.think is not None or isinstance(found, Open):
         key = f"{found.name or source}/{user}/{number}"
@@ -174,7 +188,7 @@ def following(
         due = _there(schedule, found, user, due)
     if due >= schedule.duration_ns:
         return None
-    number = 0 if number < 0 <= due else number
+    number = 0 if number < 0 <= due and not schedule.warming else number
     if isinstance(found, Open):
         population = found.population
     elif len(found.mix) == 1:
@@ -192,7 +206,13 @@ def follower(schedule: Schedule, source: int) -> Follower | None:
     found = schedule.sources[source]
     if isinstance(found, Open) and not found.returning:
         return None
-    if isinstance(found, Open) or found.think or found.levels or len(found.mix) > 1:
+    if (
+        isinstance(found, Open)
+        or found.think
+        or found.levels
+        or len(found.mix) > 1
+        or schedule.sessions
+    ):
         return lambda user, session, done_ns, retry_ns: following(
             schedule, source, user, session, done_ns=done_ns, retry_ns=retry_ns
         )
@@ -206,6 +226,15 @@ def follower(schedule: Schedule, source: int) -> Follower | None:
         return Start(due, source, population, user, number, _NO_HINTS)
 
     return at_once
+
+
+def _had_all(schedule: Schedule, session: int) -> bool:
+    """Return whether a user has had all sessions once the one of that number is done.
+
+    Before measure any number of them may begin in a warm-up that is told as a time.
+    """
+    done = -session if schedule.warming else session + 1
+    return 0 < schedule.sessions <= done
 
 
 def _returns(schedule: Schedule, source: Open, key: str) -> bool:
@@ -270,7 +299,7 @@ def _first_of_users(schedule: Schedule, index: int, source: Closed) -> Iterator[
     for offset, user in came:
         if offset >= schedule.duration_ns:
             return
-        session = -1 if offset < 0 else 0
+        session = -1 if offset < 0 or schedule.warming else 0
         population = _drawn(schedule, source, index, user, session)
         yield Start(offset, index, population, user, session, _NO_HINTS)
 
@@ -280,18 +309,21 @@ def _arrivals(
 ) -> Iterator[Start]:
     lead, end = schedule.warmup_ns, schedule.duration_ns
     population, key = source.population, f"{source.name or index}/{user}"
-    returning = source.returning > 0
-    if lead:
+    returning, most = source.returning > 0, schedule.sessions or None
+    if lead or schedule.warming:
         # Numbers of its own: the measured sessions are the same whatever the warm-up.
         warmup = getattr(source.arrival, "warmup", source.arrival.offsets)
         rng = Random(f"{schedule.seed}/warmup/{key}")
-        for k, (offset, hints) in enumerate(warmup(rng)):
-            if offset >= lead:
+        until, first = (end, most) if schedule.warming else (lead, None)
+        for k, (offset, hints) in enumerate(islice(warmup(rng), first)):
+            if offset >= until:
                 break
             who, number = (-2 - k, 0) if returning else (user, -1 - k)
             yield Start(offset - lead, index, population, who, number, hints)
+    if schedule.warming:
+        return
     rng = Random(f"{schedule.seed}/arrivals/{key}")
-    for k, (offset, hints) in enumerate(source.arrival.offsets(rng)):
+    for k, (offset, hints) in enumerate(islice(source.arrival.offsets(rng), most)):
         if offset >= end:
             break
         who, number = (k, 0) if returning else (user, k)

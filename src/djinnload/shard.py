@@ -64,6 +64,7 @@ class Shard(Struct, frozen=True):
 
     Attributes:
         sessions: By population.
+        ended_ns: When the last of its requests was settled.
         echoes: See `djinnload.recording.recorder.Recorder.echoes`.
         alive: Whether the server answered to the last, as far as can be told.
         fault: What broke it off.
@@ -71,6 +72,7 @@ class Shard(Struct, frozen=True):
 
     worker: int
     finished_ns: int
+    ended_ns: int
     polled_ns: int
     sessions: dict[str, Tally]
     echoes: list[dict[str, Any]]
@@ -94,8 +96,11 @@ def announce(
         begin = monotonic_ns() + lead + schedule.warmup_ns
         manifest["window"] = {
             "begin_ns": begin,
-            "end_ns": begin + schedule.duration_ns,
+            # Of so many sessions it is known once they are done.
+            "end_ns": None if schedule.sessions else begin + schedule.duration_ns,
+            "sessions": schedule.sessions or None,
             "warmup_ns": schedule.warmup_ns,
+            "warmup_sessions": plan.warmup_sessions or None,
             "grace_ns": plan.grace_ns,
         }
         manifest["clocks"] = _clocks()
@@ -143,6 +148,9 @@ def conclude(
         "polled_ns": sum(shard.polled_ns for shard in shards),
     }
     finished = [shard.finished_ns for shard in shards]
+    if plan.schedule.sessions:
+        ended = (shard.ended_ns for shard in shards)
+        manifest["window"]["end_ns"] = max(ended, default=monotonic_ns())
     manifest["window"] |= {
         "finished_ns": max(finished, default=monotonic_ns()),
         **_drifted(manifest.pop("clocks", None)),

@@ -324,11 +324,8 @@ def instants(seed, end_ns=100 * SECOND):
     clock, rows = SimulatedClock(), []
     clock.polled_ns = 0
     probe = HostProbe(clock, rows.append, in_flight=lambda: 3, seed=seed)
-    probe.start(clock.now(), end_ns)
-    try:
+    with probe.over(clock.now(), end_ns):
         clock.run(end_ns + SECOND)
-    finally:
-        probe.stop()
     return [row[0] for row in rows if row[1:] == ("engine", "", "in_flight", 3.0)]
 
 

@@ -76,7 +76,22 @@ WRONG = [
     ({"scenario.duration": 10}, "$.scenario.duration", "write it like 10ms"),
     ({"scenario.duration": "10/s"}, "$.scenario.duration", "is no Duration"),
     ({"scenario.duration": "0s"}, "$.scenario.duration", "greater than 0"),
-    ({"scenario.duration": {"sessions": 1}}, "$.scenario.duration", "is no Duration"),
+    ({"scenario.duration": {"sessions": 0}}, "$.scenario.duration.sessions", ">= 1"),
+    (
+        {"scenario.duration": {"sesions": 1}},
+        "$.scenario.duration.sesions",
+        "'sessions'",
+    ),
+    (
+        {"scenario.duration": {"sessions": 1, "at": "boot"}},
+        "$.scenario.duration.at",
+        "unknown",
+    ),
+    (
+        {"scenario.warmup": {"sessions": 1, "at": "bot"}},
+        "$.scenario.warmup.at",
+        "'boot'?",
+    ),
     ({"scenario.warmup": "-1s"}, "$.scenario.warmup", "not negative"),
     ({"scenario.grace": "never"}, "$.scenario.grace", "is no Duration"),
     ({"calibrate.time": "0s"}, "$.calibrate.time", "greater than 0"),

@@ -115,12 +115,13 @@ async def needs_of(
     order = cells(scenario, arms)
     chosen = {cell.arm: cell.scenario for cell in order}
     due = {
-        key: (math.inf if None in counts else sum(counts), told.cell_s[key])
+        key: (math.inf if None in counts else sum(counts), told.cell_s[key] or 0.0)
         for key, found in told.populations.items()
         for counts in [[_requests(e.sessions, e.requests) for e in found]]
     }
     total = sum(n for n, _ in due.values()) * scenario.scenario.repeats
-    rate = max(n / seconds for n, seconds in due.values())
+    # So many sessions come as fast as they are served, whatever that is.
+    rate = max(n / seconds if seconds else math.inf for n, seconds in due.values())
     return Needs(
         scenario=scenario.scenario.name,
         models=tuple(_wanted(m) for m in told.models if m.name not in BUILT_IN),

@@ -6,7 +6,8 @@ the tick by as much. A tick costs about 1 µs, the reading each second about 50 
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
@@ -26,7 +27,7 @@ _OF_HOST = ("", "w0")
 
 
 class HostProbe:
-    """Readings of the generator and the host between `start` and *end_ns*.
+    """Readings of the generator and the host in measure.
 
     ``loop_lag_ns`` each tick: how late it came; ``gc_pause_ns`` each collection;
     ``cpu_ns`` and ``polled_ns`` each second, cumulative; ``cpu_share`` of the whole
@@ -60,13 +61,26 @@ class HostProbe:
         self._due = self._second = self._end = 0
         self._gc_began = 0
 
-    def start(self, begin_ns: int, end_ns: int) -> None:
-        """Begin to tick; the first and last cumulative readings are at the bounds.
+    @contextmanager
+    def over(self, begin_ns: int, end_ns: int) -> Iterator[None]:
+        """Read while inside; the first and last cumulative readings are at the bounds.
 
         Args:
             begin_ns: Start of measure, on the clock.
-            end_ns: End of measure; nothing is read after it.
+            end_ns: Last end of measure; nothing is read after it. To leave before it
+                ends measure sooner.
         """
+        self._start(begin_ns, end_ns)
+        try:
+            yield
+        finally:
+            if self._clock.now() < end_ns:
+                self._end = self._clock.now()
+                self._on_second()
+            if self._on_gc in gc.callbacks:
+                gc.callbacks.remove(self._on_gc)
+
+    def _start(self, begin_ns: int, end_ns: int) -> None:
         import psutil
 
         self._cpu_percent = psutil.cpu_percent
@@ -78,11 +92,6 @@ class HostProbe:
         self._clock.at(begin_ns, self._on_second)
         self._clock.at(begin_ns + self._to_next(), self._on_instant)
         self._clock.at(self._due, self._on_tick)
-
-    def stop(self) -> None:
-        """Stop listening to the garbage collector."""
-        if self._on_gc in gc.callbacks:
-            gc.callbacks.remove(self._on_gc)
 
     def _on_tick(self) -> None:
         now, due = self._clock.now(), self._due

@@ -96,7 +96,8 @@ def headline(progress: Progress) -> str:
     of = f"{where} of {progress.all_cells}, {progress.cell}"
     if progress.message:
         return f"{progress.message}: {progress.cell}{left}"
-    done = f"{max(progress.elapsed_s, 0):.0f} of {progress.total_s:.0f} s"
+    whole = f"of {progress.total_s:.0f} " * bool(progress.total_s)
+    done = f"{max(progress.elapsed_s, 0):.0f} {whole}s"
     return f"{of}: {progress.phase} {done}{left}"
 
 

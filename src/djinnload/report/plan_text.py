@@ -34,10 +34,16 @@ def show_plan(plan: Description) -> None:
     more = ", calibration included" if plan.calibrated else ""
     console.print(f"order: {', '.join(plan.cells)}", markup=False)
     console.print(
-        f"time: about {plan.seconds:.0f} s{more}, and up to {plan.grace_s:.0f} s of "
-        "grace; nothing was opened",
+        f"time: {_time(plan)}{more}, and up to {plan.grace_s:.0f} s of grace; nothing "
+        "was opened",
         markup=False,
     )
+
+
+def _time(plan: Description) -> str:
+    if plan.seconds is None:
+        return "as long as so many sessions take"
+    return f"about {plan.seconds:.0f} s"
 
 
 def _counted(plan: Description) -> str:
@@ -66,11 +72,16 @@ def _plan_of_points(plan: Description) -> Table:
             for each in plan.populations[key]:
                 name, _, _, load, sessions, _ = _expected(each)
                 row = (point, key.rpartition("/")[2], name, load, sessions)
-                table.add_row(*map(escape, row), number(plan.cell_s[key]))
+                table.add_row(*map(escape, row), _cell_s(plan, key))
         for key in plan.skipped:
             if key.rpartition("/")[0] == point:
                 table.add_row(*map(escape, (point, key.rpartition("/")[2])), "skipped")
     return table
+
+
+def _cell_s(plan: Description, key: str) -> str:
+    seconds = plan.cell_s[key]
+    return "by sessions" if seconds is None else number(seconds)
 
 
 def _matrix(plan: Description) -> Table:

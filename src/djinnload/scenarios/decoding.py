@@ -14,6 +14,7 @@ from msgspec.structs import fields
 
 from djinnload import units
 from djinnload.errors import ScenarioError, nearest
+from djinnload.scenarios.length import Length
 
 __all__ = ("decode", "unknown_key")
 
@@ -63,12 +64,16 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def _quantity(kind: Any, value: object) -> Any:
+    if issubclass(kind, Length):
+        return kind.read(value)
     return units.parse(kind, value)
 
 
 def _explained(message: str, kind: object, path: str) -> ScenarioError:
     found = _AT.fullmatch(message)
     reason, at = (found[1], found[2]) if found else (message, "$")
+    if inner := _AT.fullmatch(reason):  # of a table within a quantity
+        reason, at = inner[1], at + inner[2].removeprefix("$")
     where = list(_walk(kind, at))
     if unknown := _UNKNOWN.fullmatch(reason):
         known = {name for each in where for name in _keys(each)}
@@ -143,6 +148,8 @@ def _alternatives(kind: object) -> Iterator[object]:
     elif get_origin(kind) in {Union, UnionType}:
         for each in get_args(kind):
             yield from _alternatives(each)
+    elif isinstance(kind, type) and issubclass(kind, Length):
+        yield kind.table
     else:
         yield kind
 

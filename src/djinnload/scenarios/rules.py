@@ -47,7 +47,8 @@ def problems(document: Document) -> Iterator[Problem]:
 
 
 def _times(document: Document) -> Iterator[Problem]:
-    if document.scenario.duration == 0:
+    run = document.scenario
+    if run.duration == 0 and not run.duration.sessions:
         yield "$.scenario.duration", "must be greater than 0, such as 10s"
     if document.calibrate.time == 0:
         yield "$.calibrate.time", "must be greater than 0, such as 5s"
@@ -102,6 +103,7 @@ def _population(population: Population, run: Run) -> Iterator[Problem]:
     yield from _pace(population)
     yield from _crowd(population.users)
     yield from _stagger(population, run)
+    yield from _counted(population, run)
     yield from _return(population)
     yield from _limits(population)
     yield from _think(population)
@@ -154,11 +156,23 @@ def _stagger(population: Population, run: Run) -> Iterator[Problem]:
         return
     if population.arrival is not None:
         yield "stagger", "only closed populations start together, leave it out"
-    elif population.stagger >= run.duration:
+    elif population.stagger >= run.duration and not run.duration.sessions:
         yield (
             "stagger",
             "must be shorter than scenario.duration, or not all would start",
         )
+
+
+def _counted(population: Population, run: Run) -> Iterator[Problem]:
+    """Yield what has no meaning for so many sessions of each user."""
+    told = [key for key in ("warmup", "duration") if getattr(run, key).sessions]
+    if not told:
+        return
+    reason = f"scenario.{told[0]} is told in sessions of each user, give it as a time"
+    if population.return_probability is not None:
+        yield "return_probability", f"decides how many sessions a user has; {reason}"
+    if not isinstance(population.users, int | None):
+        yield "users", f"come and go by the clock; {reason}, or a plain number of users"
 
 
 def _return(population: Population) -> Iterator[Problem]:

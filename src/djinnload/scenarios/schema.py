@@ -11,6 +11,7 @@ from msgspec import Meta, field
 
 from djinnload.scenarios.behaviours import Behaviours, Memory
 from djinnload.scenarios.experiment import Claim, ExperimentId
+from djinnload.scenarios.length import Length, WarmupLength
 from djinnload.scenarios.network import Network
 from djinnload.scenarios.population import Population
 from djinnload.scenarios.table import (
@@ -50,9 +51,9 @@ class Run(Config, frozen=True, kw_only=True):
         seed: Everything random is derived from it and from names.
         repeats: Cells an arm.
         order: Of the cells; see `djinnload.scenarios.cells`.
-        warmup: ns before measure, of the same load; 0: none.
-        duration: ns of measure, > 0.
-        grace: ns that requests in flight are given after measure.
+        warmup: ns before measure, of the same load; 0: none. Or sessions.
+        duration: ns of measure, > 0. Or sessions: then as long as they take.
+        grace: ns that requests in flight are given after measure, if that has an end.
         max_in_flight: Requests of a run; what falls due beyond it is dropped.
         overload: ``unexpected``: a queue that grows voids the cell.
         load: Multiplies every rate "of capacity".
@@ -67,8 +68,8 @@ class Run(Config, frozen=True, kw_only=True):
     seed: Index = 1
     repeats: Annotated[int, Meta(ge=1, le=10_000)] = 1
     order: Literal["interleaved", "shuffled", "given"] = "interleaved"
-    warmup: Duration = Duration(SECOND)
-    duration: Duration
+    warmup: WarmupLength = WarmupLength(SECOND)
+    duration: Length
     grace: Duration = Duration(20 * SECOND)
     max_in_flight: Count = 10_000
     overload: Literal["expected", "unexpected"] = "unexpected"

@@ -20,6 +20,9 @@ def problems(document: Document) -> Iterator[tuple[str, str]]:
     search = document.search
     if search is None:
         return
+    if document.scenario.duration.sessions:
+        reason = "a search multiplies it, give it as a time, such as 10s"
+        yield "$.scenario.duration", reason
     found = [("path", _place(document, search.path)), *_numbers(search)]
     yield from ((f"$.search.{key}", reason) for key, reason in found if reason)
     if not any(each.objectives for each in document.populations):

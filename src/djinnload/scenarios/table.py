@@ -38,7 +38,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Plain numbers, so that any encoder takes a table as it is.
         for info in fields(self):
             value = getattr(self, info.name)
-            if isinstance(value, Duration | Size):
+            if type(value) in {Duration, Size}:
                 force_setattr(self, info.name, int(value))
             elif isinstance(value, Hz | Share):
                 force_setattr(self, info.name, float(value))

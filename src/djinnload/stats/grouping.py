@@ -147,8 +147,9 @@ def _population(
 
 def _window(manifest: Mapping[str, Any]) -> tuple[int, int]:
     window = manifest.get("window") or {}
-    begin, end = int(window.get("begin_ns") or 0), int(window.get("end_ns") or 0)
     finished = window.get("finished_ns")
+    begin = int(window.get("begin_ns") or 0)
+    end = int(window.get("end_ns") or finished or 0)
     if manifest.get("interrupted") and finished:
         # Rates are over the time that there was.
         end = max(begin, min(end, int(finished)))

@@ -378,7 +378,8 @@ def _fold_broken(
     )
     if last <= window.get("begin_ns", last):
         return
-    cut = {**manifest, "interrupted": True, "window": {**window, "finished_ns": last}}
+    ended = {"end_ns": window.get("end_ns") or last, "finished_ns": last}
+    cut = {**manifest, "interrupted": True, "window": {**window, **ended}}
     incomplete = void("INCOMPLETE", f"{error}; run it again", 0.0)
     with contextlib.suppress(*_UNREADABLE):
         _fold(cell_dir, _evidence(cell_dir, calibration, cut), (), incomplete)

@@ -202,7 +202,7 @@ class Crew:
         async def one(member: Member) -> None:
             await member.ask(order, Prepared)
 
-        await self._each(one)
+        await self._each(one, stop=conditions.stop)  # warm-up may take long
         begin = announce(plan, directory, document, LEAD_NS)
         await self._tell(messages.Begin(begin))
         flight = _Flight(self._members, plan, begin)
@@ -216,12 +216,37 @@ class Crew:
             broken=flight.broken,
         )
 
+    async def _stop_on(self, stop: anyio.Event) -> None:
+        await stop.wait()
+        await self._tell(messages.Stop())
+
     async def _each(
         self,
         act: Callable[[Member], Any],
         members: Sequence[Member] | None = None,
+        *,
+        stop: anyio.Event | None = None,
     ) -> None:
-        """Do something with all workers at once; raise the first that goes wrong."""
+        """Do something with all workers at once; raise the first that goes wrong.
+
+        Args:
+            act: What is done with each.
+            members: Instead of all.
+            stop: All are told to stop once it is set.
+        """
+        async with anyio.create_task_group() as tasks:
+            if stop is not None:
+                tasks.start_soon(self._stop_on, stop)
+            failed = await self._at_once(
+                act, self._members if members is None else members
+            )
+            tasks.cancel_scope.cancel()
+        if failed:
+            raise failed[0]
+
+    async def _at_once(
+        self, act: Callable[[Member], Any], members: Sequence[Member]
+    ) -> list[DjinnloadError]:
         failed: list[DjinnloadError] = []
 
         async def one(member: Member) -> None:
@@ -232,10 +257,9 @@ class Crew:
                 tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            for member in self._members if members is None else members:
+            for member in members:
                 tasks.start_soon(one, member)
-        if failed:
-            raise failed[0]
+        return failed
 
     async def _tell(self, order: messages.Order) -> None:
         for member in self._members:

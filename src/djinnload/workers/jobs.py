@@ -69,12 +69,14 @@ class Job(Struct, frozen=True):
         calibration: ``start-mix``, ``start-solo``, ``end-mix``, ``end-solo``; empty:
             it is a cell.
         given: The cell, if it is not in the order of the scenario.
+        warm: A warm-up that is told in sessions is left out: there was one.
     """
 
     cell: int = 0
     capacity: float | None = None
     calibration: str = ""
     given: Given | None = None
+    warm: bool = False
 
 
 class Planner:
@@ -139,6 +141,10 @@ class Planner:
 
     def plan(self, job: Job) -> CellPlan:
         """Return the plan of a job."""
+        found = self._planned(job)
+        return structs.replace(found, warmup_sessions=0) if job.warm else found
+
+    def _planned(self, job: Job) -> CellPlan:
         if job.calibration:
             return self._calibration(job.calibration)
         given = job.given

@@ -66,9 +66,10 @@ class Member:
         return report
 
     async def ask(self, order: messages.Order, kind: type[T]) -> T:
-        """Send an order and return the answer."""
+        """Send an order and return the answer; until then it may count."""
         await self.tell(order)
-        report = await self.hear()
+        while isinstance(report := await self.hear(), Count):
+            self.count = report
         if not isinstance(report, kind):
             said = type(report).__name__
             raise LocalProtocolError(f"{self.name} said {said}, not {kind.__name__}")

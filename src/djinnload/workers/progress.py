@@ -29,21 +29,23 @@ def of_cell(
     """
     schedule, now = watch.plan.schedule, watch.now_ns - watch.begin_ns
     calibrating = bool(job.calibration)
-    phase = "warmup" if now < 0 else "measure"
+    phase = "warmup" if now < 0 or schedule.warming else "measure"
     if now >= schedule.duration_ns:
         phase = "cooldown"
-    each_s = (scenario.scenario.warmup + scenario.scenario.duration) / 1e9
+    run = scenario.scenario
     done = len(order) if job.calibration.startswith("end") else job.cell
-    left = (len(order) - done) * each_s
+    left = (len(order) - done) * (run.warmup + run.duration) / 1e9
     if not calibrating:
         left -= (now + schedule.warmup_ns) / 1e9
+    whole_ns = schedule.duration_ns + schedule.warmup_ns
     return Progress(
         message="calibrating" if calibrating else "",
         cell=watch.plan.cell.id,
         phase="calibrate" if calibrating else phase,
         elapsed_s=(now + schedule.warmup_ns) / 1e9,
-        total_s=(schedule.duration_ns + schedule.warmup_ns) / 1e9,
-        left_s=max(left, 0.0),
+        # How long so many sessions take is not known.
+        total_s=0.0 if schedule.sessions else whole_ns / 1e9,
+        left_s=None if run.duration.sessions else max(left, 0.0),
         done_cells=done,
         all_cells=len(order),
         in_flight=watch.in_flight,
