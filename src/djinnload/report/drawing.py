@@ -9,12 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ("DASHES", "GRID", "INK", "PALETTE", "inline", "plain", "render", "saved")
+__all__ = (
+    "DASHES",
+    "GRID",
+    "INK",
+    "PALETTE",
+    "inline",
+    "plain",
+    "render",
+    "saved",
+    "tint",
+)
 
 #: Okabe and Ito, the ones that differ on white and on black.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ((0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 2, 1, 2)), (0, (9, 2)))
 INK, GRID, PAPER, WARNING = "#1f2328", "#d0d7de", "#fefefe", "#b3261e"
+#: How much of a colour is in the fill of areas: they differ in grey too.
+_STRENGTHS = (0.9, 0.6, 0.35, 0.75, 0.5, 0.25)
 _LABEL = 44  # characters
 _SETTINGS: Any = {
     "svg.hashsalt": "djinnload",
@@ -104,6 +116,10 @@ def inline(svg: str, prefix: str, label: str) -> str:
     rest = re.sub(r"url\(#", f"url(#{prefix}-", rest)
     colours = {INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
     colours |= {colour: f"var(--s{i})" for i, colour in enumerate(PALETTE)}
+    colours |= {
+        tint(i): f"color-mix(in srgb,var(--s{i}) {100 * strength:g}%,var(--bg))"
+        for i, strength in enumerate(_STRENGTHS)
+    }
     colours[WARNING] = "var(--bad)"
     for colour, name in colours.items():
         rest = rest.replace(colour, name)
@@ -126,6 +142,14 @@ def _watermark(figure: "Figure") -> None:
             va="center",
             in_layout=False,
         )
+
+
+def tint(number: int) -> str:
+    """Return the fill of areas of series *number*: its colour with white in it."""
+    at = number % len(PALETTE)
+    parts = [int(PALETTE[at][i : i + 2], 16) for i in (1, 3, 5)]
+    mixed = [round(255 - (255 - part) * _STRENGTHS[at]) for part in parts]
+    return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
 def plain(text: str) -> str:

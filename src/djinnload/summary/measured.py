@@ -27,10 +27,11 @@ _BY_REPEATS = "t over {n} repeats"
 _BY_BLOCKS = "blocks in due order"
 _EXACT = "Clopper-Pearson on n_eff"
 #: What the values of a metric are of, if not of turns.
+_BINNED = ("goodput", "throughput", "in_system")
 _OF: Mapping[str, str] = {
     "request_latency": "requests",
     "session": "sessions",
-    **dict.fromkeys(("goodput", "throughput", "in_system"), "bins"),
+    **dict.fromkeys(_BINNED, "bins"),
 }
 #: Where each metric's time begins; of what is no time there is none.
 _STARTS: Mapping[str, str] = dict.fromkeys(
@@ -84,6 +85,9 @@ def measured(measure: Measure, repeats: Sequence[PopulationSamples]) -> Measured
     if not known:
         return Measured(None, None, 0, NO_INTERVAL)
     made = _of(measure, known, repeats)
+    if measure.metric in _BINNED and made.interval != _BY_BLOCKS:
+        # Bins of the window are no evidence of their own.
+        return structs.replace(made, n=len(known), of="repeats")
     return structs.replace(made, of=_OF.get(measure.metric, "turns"))
 
 

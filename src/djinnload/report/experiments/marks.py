@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from djinnload.report.amounts import number
-from djinnload.report.drawing import DASHES, GRID, INK, PALETTE, PAPER, plain
+from djinnload.report.drawing import DASHES, GRID, INK, PALETTE, PAPER, plain, tint
 from djinnload.report.experiments.base import Datum
 from djinnload.summary.effects import NOT_DEFINED
 
@@ -210,7 +210,7 @@ def _claim(axes: "Axes", each: Datum, at: float) -> None:
 
 def _fill(look: int, name: str) -> dict[str, Any]:
     return {
-        "facecolor": PALETTE[look % len(PALETTE)],
+        "facecolor": tint(look),
         "edgecolor": INK,
         "linewidth": 0.8,
         "hatch": HATCHES[look % len(HATCHES)],
