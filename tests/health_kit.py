@@ -73,6 +73,7 @@ def fold(name, c, loop="open"):
         "ok": (c["outcome"] == "ok") & (c["verified"] != False),  # noqa: E712
         "latency_ns": c["done_ns"] - c["due_ns"],
         "service_ns": c["done_ns"] - c["sent_ns"],
+        "number": np.asarray(c["turn"], np.int64),
     } | {name: c[name] for name in ("units", "bytes_sent", "bytes_received")}
     return PopulationSamples(
         name=name,

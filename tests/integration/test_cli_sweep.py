@@ -222,4 +222,5 @@ def test_a_slow_generator_voids_the_smoke_of_experiment_4_1(tmp_path, monkeypatc
     run = results(tmp_path / "out")
     assert codes(run) & {"LATE", "CPU", "UNDELIVERED", "ARRIVALS"}
     (knee,) = document(run / "summary.json")["knee"]
+    assert knee["bottleneck"]["what"] == "generator"
     assert knee["held_up_by"].startswith("the generator or its host: ")
