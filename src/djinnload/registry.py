@@ -81,10 +81,12 @@ def entry(group: str, name: str, *, path: str) -> Entry:
         UnknownName: No installed package has it; names what there is.
         ScenarioError: Two packages claim the name; names both.
     """
-    found = entries(group)
-    claims = [each for each in found if each.name == name]
+    # Of the others nothing is read: each takes a look at its package's metadata.
+    named = (p for p in metadata.entry_points(group=group) if p.name == name)
+    claims = list(dict.fromkeys(sorted(map(_entry, named))))
     kind = _kind(group)
     if not claims:
+        found = entries(group)
         hint = (
             f"a package that brings more {kind}s is not installed in this environment"
         )
