@@ -1,6 +1,7 @@
 """Options that several verbs share, and the scenario that they ask for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,14 +11,17 @@ from djinnload.errors import ScenarioError
 __all__ = (
     "ARM",
     "DURATION",
+    "EXPORT",
     "JSON",
     "PROGRESS",
     "REPEATS",
     "SEED",
     "SET",
     "WORKERS",
+    "exported",
     "loaded",
     "pair",
+    "refuse_exports",
 )
 
 ARM = click.option(
@@ -47,6 +51,32 @@ PROGRESS = click.option(
 JSON = click.option(
     "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
 )
+EXPORT = click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    type=click.Choice(["legacy"]),
+    help="Also write legacy/*.json, as the original evaluation did.",
+)
+
+
+def refuse_exports(exports: Sequence[str], scenario: Any) -> None:
+    """Raise ScenarioError, before a run, if it could not be exported so."""
+    if "legacy" in exports:
+        from djinnload.legacy.exporting import refuse
+
+        refuse(scenario.document)
+
+
+def exported(directory: Path, exports: Sequence[str], *, quiet: bool) -> None:
+    """Write what ``--export`` names of a run's directory, and say where."""
+    if "legacy" not in exports:
+        return
+    from djinnload.legacy.exporting import export
+
+    for path in export(directory):
+        if not quiet:
+            click.echo(f"legacy:  {path}")
 
 
 def loaded(

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from djinnload.cli.options import JSON
+from djinnload.cli.options import EXPORT, JSON, exported
 from djinnload.cli.terminal import say_error
 from djinnload.errors import ScenarioError
 
@@ -14,8 +14,9 @@ __all__ = ("compare", "report")
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
+@EXPORT
 @JSON
-def report(*, directory: Path, json_to: str | None) -> None:
+def report(*, directory: Path, exports: tuple[str, ...], json_to: str | None) -> None:
     """Make summary and report of a results DIRECTORY again; also of a killed run."""
     if not (directory / "manifest.json").is_file():
         reason = "holds no manifest.json; give the directory that a run printed"
@@ -34,6 +35,7 @@ def report(*, directory: Path, json_to: str | None) -> None:
         raise HostError(f"cannot write the summary: {error}") from error
     show = ending.show_search if searched else ending.show
     show(directory, summary, quiet=False, json_to=json_to)
+    exported(directory, exports, quiet=json_to == "-")
 
 
 @click.command()

@@ -9,14 +9,17 @@ import click
 from djinnload.cli.options import (
     ARM,
     DURATION,
+    EXPORT,
     JSON,
     PROGRESS,
     REPEATS,
     SEED,
     SET,
     WORKERS,
+    exported,
     loaded,
     pair,
+    refuse_exports,
 )
 from djinnload.cli.terminal import ended, watched
 
@@ -50,6 +53,7 @@ __all__ = ("check", "run")
     metavar="DIR",
     help="Do what the run of DIR lacks, and nothing else; SCENARIO is not needed.",
 )
+@EXPORT
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
 @PROGRESS
 @JSON
@@ -67,6 +71,7 @@ def run(
     accept: tuple[str, ...],
     declare: tuple[str, ...],
     resume: Path | None,
+    exports: tuple[str, ...],
     quiet: bool,
     style: str,
     json_to: str | None,
@@ -84,6 +89,7 @@ def run(
     elif scenario is None:
         raise click.UsageError("Missing argument 'SCENARIO'.")
     asked = loaded(source, changes, duration, repeats, seed)
+    refuse_exports(exports, asked)
     from djinnload.report import ending
     from djinnload.runner import run as run_scenario
 
@@ -99,10 +105,12 @@ def run(
         declare=declared,
         resume=resume,
     )
-    return ended(
-        result,
-        lambda: ending.show(result.path, result.summary, quiet=quiet, json_to=json_to),
-    )
+
+    def show() -> None:
+        ending.show(result.path, result.summary, quiet=quiet, json_to=json_to)
+        exported(result.path, exports, quiet=quiet or json_to == "-")
+
+    return ended(result, show)
 
 
 @click.command()
