@@ -109,17 +109,20 @@ def by_turn(run: Run, arms: Sequence[str], metric: str) -> list[Datum]:
 def over_time(run: Run, arms: Sequence[str]) -> list[Datum]:
     """Return bytes both ways that sessions had had by then, in MB, over seconds.
 
-    From a session's first due, cumulative, the mean of the sessions of all repeats.
+    From a session's first due, cumulative, the mean of the sessions of all repeats; at
+    the first point of the sweeps. What sent nothing, as an arm without a network, is
+    left out.
 
     Raises:
         Absent: No target counted bytes.
     """
     made: list[Datum] = []
-    for place in run.places(arms):
+    for place in (each for each in run.places(arms) if each.point in run.points[:1]):
         repeats = run.samples(place.arm, place.population, place.point)
         known = [two for each in repeats if len((two := _received(each))[0])]
         last = max((float(seconds.max()) for seconds, _ in known), default=0.0)
-        for at in np.linspace(0, last, _BINS + 1) if known else ():
+        sent = any(size.any() for _, size in known)
+        for at in np.linspace(0, last, _BINS + 1) if sent else ():
             had = [float(size[seconds <= at].sum()) for seconds, size in known]
             base = _datum(run, place, of_repeats(had), 1e-6)
             made.append(structs.replace(base, x=float(at), start="first due"))
@@ -160,6 +163,7 @@ def data_figure(figure_id: str, title: str, arms: Sequence[str]) -> Figure:
         title=title,
         said="Bytes on the socket both ways that a session had had by then, "
         "registration apart, mean over repeats",
+        note="An arm without a network sends nothing, and has no line",
         panels=(panel,),
     )
 
@@ -167,7 +171,8 @@ def data_figure(figure_id: str, title: str, arms: Sequence[str]) -> Figure:
 def _busy(run: Run, arms: Sequence[str]) -> list[Datum]:
     made: list[Datum] = []
     # The devices are of a cell, whichever populations it has.
-    for arm, point in dict.fromkeys((p.arm, p.point) for p in run.places(arms)):
+    first = (each for each in run.places(arms) if each.point in run.points[:1])
+    for arm, point in dict.fromkeys((each.arm, each.point) for each in first):
         looks = [_looks(each) for each in run.evidence(arm, point)]
         if not looks or not all(len(seconds) for seconds, _ in looks):
             continue

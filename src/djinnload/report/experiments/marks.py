@@ -56,7 +56,8 @@ def bars(axes: "Axes", data: Sequence[Datum]) -> None:
         named = "" if each.series == each.x else each.series
         style = _fill(look, named) | {"width": wide, "bottom": low}
         _bar(axes, each, at, style)
-        if len(data) <= 2 * _TIGHT:
+        known = each.value is not None and math.isfinite(each.value)
+        if len(data) <= 2 * _TIGHT or not known:
             _value(axes, each, at, low)
     _ticks(axes, groups)
 
@@ -77,9 +78,12 @@ def stacked(axes: "Axes", data: Sequence[Datum]) -> None:
     _ticks(axes, groups)
 
 
-def lines(axes: "Axes", data: Sequence[Datum]) -> None:
-    """Draw a line a series over numbers, its intervals as bars, of many as a band."""
-    _scale(axes, data)
+def lines(axes: "Axes", data: Sequence[Datum], *, linear: bool = False) -> None:
+    """Draw a line a series over numbers, its intervals as bars, of many as a band.
+
+    The axis is logarithmic over decades, unless it is to be *linear*.
+    """
+    _scale(axes, data, linear=linear)
     for look, name in enumerate(_distinct(d.series for d in data)):
         mine = sorted((d for d in data if d.series == name), key=lambda d: float(d.x))
         x = np.array([float(d.x) for d in mine])
@@ -218,13 +222,14 @@ def _fill(look: int, name: str) -> dict[str, Any]:
     }
 
 
-def _scale(axes: "Axes", data: Sequence[Datum]) -> float:
+def _scale(axes: "Axes", data: Sequence[Datum], *, linear: bool = False) -> float:
     """Set up the y axis, logarithmic over decades; return where bars stand on it."""
     _plain(axes)
     seen = [v for d in data for v in (d.value, d.claim) if v is not None]
     known = [v for v in seen if math.isfinite(v)]
     positive = [v for v in known if v > 0]
-    if not positive or min(known) < 0 or max(positive) / min(positive) < _DECADES:
+    decades = positive and min(known) >= 0 and max(positive) / min(positive) >= _DECADES
+    if linear or not decades:
         ends = [end for d in data for end in d.ci95 or () if math.isfinite(end)]
         low, high = (f([*known, *ends], default=0.0) for f in (min, max))
         # One end alone would leave the other where it is without data: at 1.

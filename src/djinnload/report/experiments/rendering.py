@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ("Rendered", "Shown", "render")
 
 FORMATS = ("svg", "pdf", "png")
+#: Of a legend: letters an inch, and the letters that its handle takes.
+_LETTERS, _HANDLE = 13.5, 9
 #: What a run's earlier rendering may have left.
 _OURS = ("figures/fig_*", "tables/table_*")
 
@@ -149,8 +151,15 @@ def _panels(run: Run, figure: Figure) -> tuple[list[Drawn], list[str]]:
 def _size(figure: Figure, panels: Sequence[Drawn]) -> tuple[float, float]:
     """Return the size with room for a legend under the axes."""
     width, height = figure.size_in
-    entries = len({each.series for _, data in panels for each in data}) + 1
-    return width, height + 0.22 * -(-entries // 3)
+    series = {each.series for _, data in panels for each in data}
+    columns = _columns(width, series)
+    return width, height + 0.2 * -(-(len(series) + 1) // columns)
+
+
+def _columns(width_in: float, labels: Iterable[str]) -> int:
+    """Return how many entries of a legend fit beside each other."""
+    longest = max(map(len, labels), default=0) + _HANDLE
+    return max(1, int(width_in * _LETTERS / longest))
 
 
 def _fill(figure: Figure, panels: Sequence[Drawn]) -> Any:
@@ -180,11 +189,12 @@ def _legend(canvas: "Canvas", row: Iterable["Axes"]) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     if len(found) > 1:
+        columns = _columns(canvas.get_figwidth(), found)
         canvas.legend(
             list(found.values()),
             list(found),
             loc="outside lower left",
-            ncols=3,
+            ncols=min(columns, len(found)),
             frameon=False,
             fontsize=9,
             handlelength=2.6,
