@@ -355,7 +355,8 @@ class _Conductor:
         if at.warmup_sessions:
             self._tell(f"warming up for {at.cell.id}", phase="warmup", cell=at.cell.id)
         await anyio.Path(directory).mkdir(parents=True)
-        guard = loss.Guard(boot, at, self.planner.workshop.models)
+        models = self.planner.workshop.models
+        guard = loss.Guard(boot, at, models, self.options.stop)
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.

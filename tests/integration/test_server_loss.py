@@ -219,7 +219,8 @@ def test_go_on_starts_nothing(tmp_path):
 @pytest.mark.models
 def test_what_comes_back_is_told_its_models_again(tmp_path, monkeypatch):
     workload = 'workload = { use = "llm", model = "gpt2-tiny", prompt_tokens = 4 }'
-    scenario(tmp_path, "wait")
+    # PyTorch is imported again meanwhile.
+    scenario(tmp_path, "wait", seconds=15)
     text = (tmp_path / "s.toml").read_text()
     text = text.replace('workload = { use = "echo" }', workload)
     (tmp_path / "s.toml").write_text(text.replace('"100/s"', '"20/s"'))

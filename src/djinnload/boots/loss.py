@@ -44,21 +44,28 @@ class Guard:
         boot: The server.
         plan: Of the cell.
         models: That it has to know again when it is back.
+        stop: Ends a wait once it is set.
 
     Attributes:
         gaps: In order.
         error: Why it is not waited for any longer.
     """
 
-    def __init__(self, boot: Boot, plan: CellPlan, models: tuple[Model, ...]) -> None:
+    def __init__(
+        self,
+        boot: Boot,
+        plan: CellPlan,
+        models: tuple[Model, ...],
+        stop: anyio.Event | None = None,
+    ) -> None:
         self.gaps: list[Gap] = []
         self.error: DjinnloadError | None = None
         self._boot = boot
         self._plan = plan
         self._models = models
         self._policy = _policy(plan)
-        self._settled = anyio.Event()
-        self._settled.set()
+        self._stop = stop
+        self._waiting = False
         self._note: Callable[[], None] = lambda: None
 
     def alive(self) -> bool:
@@ -93,12 +100,13 @@ class Guard:
         return made
 
     async def _watching(self, drive: Callable[[], Awaitable[Document]]) -> None:
-        failed: Exception | None = None
+        failed, stop = None, self._stop
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch)
             try:
                 await drive()
-                await self._settled.wait()
+                while self._waiting and not (stop and stop.is_set()):  # noqa: ASYNC110
+                    await anyio.sleep(LOOK_S)
             except Exception as error:  # noqa: BLE001 - raised below, not in a group
                 failed = error
             if not self._boot.alive() and (not self.gaps or self.gaps[-1].to_ns):
@@ -125,17 +133,19 @@ class Guard:
             await anyio.sleep_forever()
         if self._policy == "wait":
             await self._wait()
-        while self.error is None and not await self._reachable():  # noqa: ASYNC110
-            await anyio.sleep(LOOK_S)
+        else:
+            while not await self._reachable():  # noqa: ASYNC110 - nobody tells
+                await anyio.sleep(LOOK_S)
         if self.error is None:
             gap.to_ns = monotonic_ns()
         self._note()
+        self._waiting = False
         # A target knows that it is back by its next answer only.
         while not self._boot.alive() and await self._reachable():  # noqa: ASYNC110
             await anyio.sleep(LOOK_S)
 
     async def _wait(self) -> None:
-        self._settled = anyio.Event()
+        self._waiting = True
         try:
             await revived(self._boot, self._plan, self._models)
         except DjinnloadError as error:
@@ -143,8 +153,6 @@ class Guard:
             self.error = HostError(
                 f"the server was lost and did not come back: {reason}"
             )
-        finally:
-            self._settled.set()
 
     async def _reachable(self) -> bool:
         parts = host_and_port(self._boot.address)
