@@ -55,21 +55,19 @@ def _point(run: Run) -> str:
     )
 
 
-def _of_class(run: Run, qos_class: str) -> Iterator[tuple[str, str]]:
-    """Yield (arm, population) of a class at the point that is drawn."""
-    point, found = _point(run), False
-    for arm in run.arms:
-        for name in run.populations(arm, point):
-            samples = run.samples(arm, name, point)
-            if samples and samples[0].qos_class == qos_class:
-                found = True
-                yield arm, name
+def _of_class(run: Run, qos_class: str) -> list[tuple[str, str, str]]:
+    """Return arm, population and legend of a class at the point that is drawn."""
+    point = _point(run)
+    found = [
+        (arm, name)
+        for arm in run.arms
+        for name in run.populations(arm, point)
+        if run.samples(arm, name, point)[0].qos_class == qos_class
+    ]
     if not found:
         raise Absent(f"the run has no population of the class {qos_class}")
-
-
-def _named(arm: str, population: str, qos_class: str) -> str:
-    return arm if population == qos_class else f"{arm}: {population}"
+    several = len({name for _, name in found}) > 1
+    return [(arm, name, f"{arm}: {name}" if several else arm) for arm, name in found]
 
 
 def _curves(qos_class: str) -> Callable[[Run], list[Datum]]:
@@ -78,11 +76,11 @@ def _curves(qos_class: str) -> Callable[[Run], list[Datum]]:
         point = _point(run)
         return [
             datum
-            for arm, name in _of_class(run, qos_class)
+            for arm, name, label in _of_class(run, qos_class)
             for curve in listed
             if (curve["arm"], curve["point"], curve["population"], curve["metric"])
             == (arm, point, name, "latency")
-            for datum in _curve(run, curve, _named(arm, name, qos_class))
+            for datum in _curve(run, curve, label)
         ]
 
     return data
@@ -108,7 +106,7 @@ def _violations(qos_class: str) -> Callable[[Run], list[Datum]]:
         point = _point(run)
         return [
             Datum(
-                series=_named(arm, name, qos_class),
+                series=label,
                 x=at,
                 value=value,
                 ci95=ci95,
@@ -119,7 +117,7 @@ def _violations(qos_class: str) -> Callable[[Run], list[Datum]]:
                 point=point,
                 cells=run.paths(arm, point),
             )
-            for arm, name in _of_class(run, qos_class)
+            for arm, name, label in _of_class(run, qos_class)
             if (repeats := run.samples(arm, name, point))
             for at, value, ci95, n in _course(repeats)
         ]
@@ -219,6 +217,14 @@ def _cell(each: Datum) -> str:
     return f"{number(each.value)} ×{interval}"
 
 
+def _cumulative(axes: "Axes", data: Sequence[Datum]) -> None:
+    """Draw curves; an axis of less than a decade has a label at each 2 and 5."""
+    marks.cdf(axes, data)
+    axes.xaxis.set_minor_formatter(
+        lambda x, _: number(x) if f"{x:e}"[0] in "25" else ""
+    )
+
+
 def _percent(axes: "Axes", data: Sequence[Datum]) -> None:
     """Draw lines over 0 to 100 %, in proportion: nothing is a value too."""
     label = axes.get_ylabel()
@@ -305,7 +311,7 @@ EXPERIMENT = Experiment(
             said="Share of turns that came back ok within a time from when they were "
             "due, at the highest load, all repeats together",
             note="A curve that ends below 100 % has turns that were never ok",
-            panels=_panels(_curves, "latency (ms, logarithmic)", "turns", marks.cdf),
+            panels=_panels(_curves, "latency (ms, logarithmic)", "turns", _cumulative),
             size_in=(10.5, 3.6),
         ),
         Figure(
