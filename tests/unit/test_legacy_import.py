@@ -123,11 +123,13 @@ def test_baselines():
     assert "network = " in dict(found.lost)["defaults.transport_bandwidth_gbps = 10"]
 
 
-def test_streaming_hears_all_windows_within_measure():
+def test_streaming_is_a_stream_a_repeat():
     document, _ = made("streaming")
     asked = document["population"][0]["workload"]
     assert (asked["length"], asked["window"], asked["stride"]) == ("6s", "2s", "500ms")
-    assert document["scenario"]["duration"] == "7s"
+    run = document["scenario"]
+    assert run["duration"] == {"sessions": 1}
+    assert (run["repeats"], run["warmup"]) == (3, {"sessions": 1, "at": "boot"})
     assert document["probes"] == {"nvml": "50ms"}
 
 
@@ -163,13 +165,20 @@ def test_ablation_reads_its_workloads_beside_it(tmp_path):
     assert "small_decode" in read(tmp_path / "matrix.yaml")["workloads"]
 
 
-def test_session_stress():
+def test_session_stress_drives_the_allocators():
     document, found = made("session_stress")
-    assert document["sweep"][0]["values"] == ["256KiB", "2048KiB"]
-    assert document["population"][0]["users"] == 3
-    assert document["population"][0]["workload"]["requests"] == 7
-    assert "session_workload.reuse_probability = 0.3" in dict(found.lost)
-    assert 'allocators.vmu.type = "vmu"' in dict(found.lost)
+    (sessions,) = document["population"]
+    assert sessions["users"] == 3
+    assert sessions["workload"] == {
+        "use": "allocations", "allocations": 7, "smallest": "256KiB",
+        "largest": "2048KiB", "reuse": 0.3, "hold": "5ms",
+    }  # fmt: skip
+    memory = {
+        name: each["behaviours"]["memory"] for name, each in arms(document).items()
+    }
+    assert memory == {"vmu": "arena", "torch_cache": "torch"}
+    assert document["comparison"]["baseline"] == "torch_cache"
+    assert "session_workload.max_allocation_mb = 64" in dict(found.lost)
 
 
 def test_overhead_executes_what_was_scaled():

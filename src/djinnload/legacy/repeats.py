@@ -23,9 +23,8 @@ Document = dict[str, Any]
 _PLACE = "results go to --out, each run in a directory of its own"
 _TEXTS = "inputs are made of the seed, so that every arm is asked the same"
 _FORCED = "decoding is forced: each arm is fed the same tokens"
-_RUNS = "a time, not a number: warm-up is of the same load"
-#: Of a repeat: a turn that is due later is in no metric.
-_DURATIONS = {"conversation": "60s", "llm": "5s"}
+#: Allocators, by the original's word for each.
+_MEMORY = {"vmu": "arena", "cuda": "cudamalloc", "torch": "torch"}
 #: What the ablation's two workloads are, which another file describes.
 _KNOWN = {
     "llama7b_decode": {
@@ -87,8 +86,6 @@ def streaming(source: Source) -> Document:
     found = _alone(
         "streaming_audio", "listener", asked, made, runs=shared, device=_device(every)
     )
-    # All windows are due within measure: the last when all has been heard.
-    found["scenario"]["duration"] = models.span(1000 * (seconds + 1))
     nvml = source.into("nvml")
     if nvml.take("enabled"):
         interval = models.span(1000 * nvml.number("interval_seconds", 0.1))
@@ -168,27 +165,32 @@ def overhead(source: Source) -> Document:
 
 
 def session_stress(source: Source) -> Document:
-    """Return sessions that send what they would have allocated; see legacy.md."""
+    """Return sessions that take memory on the server, hold and free it."""
     about = source.into("session_workload")
-    about.leave("an allocation that is kept: no request stands for it",
-                "reuse_probability", "hold_time_ms", "max_allocation_mb")  # fmt: skip
-    source.leave("allocators are the server's: say which by a target of your own, or "
-                 "probes = { vmu = ... }", "allocators")  # fmt: skip
-    sizes = [f"{round(1024 * mb)}KiB" for mb in about.take("alloc_sizes_mb", [1])]
+    about.leave("sizes end at the largest of alloc_sizes_mb", "max_allocation_mb")
+    # Drawn log-uniform between the two, not from the list.
+    sizes = sorted(about.take("alloc_sizes_mb", [0.25, 16]))
+    least, most = (f"{round(1024 * mb)}KiB" for mb in (sizes[0], sizes[-1]))
     asked = {
-        "use": "echo",
-        "payload": sizes[0],
-        "requests": about.take("operations_per_session", 100),
+        "use": "allocations",
+        "allocations": about.take("operations_per_session", 100),
+        "smallest": least,
+        "largest": most,
+        "reuse": about.number("reuse_probability", 0.3),
+        "hold": models.span(about.number("hold_time_ms", 5)),
     }
-    return {
-        "scenario": {"name": "session_stress", "repeats": 3, "duration": "10s"},
-        "sweep": [
-            {
-                "name": "size",
-                "path": "population.sessions.workload.payload",
-                "values": sizes,
-            }
-        ],
+    made = []
+    for name, each in source.named("allocators"):
+        each.leave("a comment", "description")
+        kind = str(each.take("type"))
+        if kind in _MEMORY:
+            memory = {"behaviours": {"memory": _MEMORY[kind]}}
+            made.append({"name": plain(name), **memory})
+        else:
+            each.drop(f"no allocator is known as {kind!r}")
+    found: Document = {
+        "scenario": {"name": "session_stress", "repeats": 3, "duration": "30s"},
+        "target": {"server": {"device": "cuda"}},
         "population": [
             {
                 "name": "sessions",
@@ -196,7 +198,12 @@ def session_stress(source: Source) -> Document:
                 "workload": asked,
             }
         ],
+        "probes": {"vmu": "100ms"},
     }
+    compared = arms.comparison(made, "torch_cache")
+    if compared:
+        compared["comparison"]["metrics"] = ["p50(exec)", "p99(exec)", "throughput"]
+    return found | ({"arm": made} if made else {}) | compared
 
 
 def _grouped(source: Source) -> Iterable[Source]:
@@ -225,11 +232,13 @@ def _alone(
         "name": name,
         "repeats": runs.take("runs", 30),
         "order": "shuffled",
-        "duration": _DURATIONS.get(str(asked["use"]), "2s"),
+        "duration": {"sessions": 1},
     }
     if runs.has("seed"):
         scenario["seed"] = runs.take("seed")
-    runs.leave(_RUNS, "warmup_runs")
+    if runs.has("warmup_runs"):
+        warmup = {"sessions": runs.take("warmup_runs"), "at": "boot"}
+        scenario["warmup"] = warmup
     found: Document = {"scenario": scenario}
     if device != "cpu":
         found |= {
