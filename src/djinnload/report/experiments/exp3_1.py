@@ -85,7 +85,11 @@ def _memory(run: Run) -> list[Datum]:
             place = {"arm": arm, "point": point, "cells": run.paths(arm, point)}
             made += [structs.replace(base, **place)] * bool(known)
     if not made:
-        why = "no server told of its memory (probes.vmu), or all arms use one allocator"
+        why = (
+            "all arms use one allocator, as models of the reference server do, or no "
+            "server told of its memory (probes.vmu); experiment 3.2 holds an arena "
+            "against allocators"
+        )
         raise Absent(why)
     return made
 
