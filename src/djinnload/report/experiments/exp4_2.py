@@ -41,6 +41,7 @@ CLASSES = ("realtime", "interactive", "batch")
 PARTS = 20
 #: Logarithm of the ratio that is darkest.
 _DARKEST = 2.5
+_ALL = "all others"
 
 
 def _point(run: Run) -> str:
@@ -185,7 +186,7 @@ def _interference(arm: str) -> Callable[[Run], list[Datum]]:
 
 
 def _company(beside: Sequence[str], most: int) -> str:
-    return "all others" if 1 < len(beside) == most else " + ".join(beside)
+    return _ALL if 1 < len(beside) == most else " + ".join(beside)
 
 
 def _repeats(run: Run) -> int:
@@ -196,7 +197,7 @@ def _matrix(axes: "Axes", data: Sequence[Datum]) -> None:
     """Draw a matrix of ratios, a row a class, a column its company; text says all."""
     rows = list(dict.fromkeys(each.series for each in data))
     others = {str(each.x) for each in data}.difference(rows)
-    columns = [*rows, *sorted(others)]
+    columns = [*rows, *sorted(others, key=lambda each: (each == _ALL, each))]
     grid = np.full((len(rows), len(columns)), np.nan)
     for each in data:
         at = rows.index(each.series), columns.index(str(each.x))
@@ -309,7 +310,7 @@ EXPERIMENT = Experiment(
             slug="latency_cdf",
             title="Latency of each class, by policy",
             said="Share of turns that came back ok within a time from when they were "
-            "due, at the highest load, all repeats together",
+            "due, at the highest load that all classes had, repeats together",
             note="A curve that ends below 100 % has turns that were never ok",
             panels=_panels(_curves, "latency (ms, logarithmic)", "turns", _cumulative),
             size_in=(10.5, 3.6),
@@ -319,7 +320,8 @@ EXPERIMENT = Experiment(
             slug="violations",
             title="Violations over time, by policy",
             said="Share of the turns due in each twentieth of measure that were not ok "
-            "or later than their deadline, at the highest load, all repeats together",
+            "or later than their deadline, at the highest load that all classes had, "
+            "repeats together",
             note="Bands are 95 % intervals over repeats; what has no deadline misses "
             "only where it fails",
             panels=_panels(
