@@ -8,7 +8,7 @@ from djinnload.errors import ScenarioError
 from djinnload.legacy import study as studies
 from djinnload.legacy.exporting import export, refuse
 from djinnload.reading.files import write_json
-from djinnload.recording.recorder import Recorder
+from djinnload.recording.recorder import Probes, Recorder
 from djinnload.sample import Header, Labels
 from djinnload.scenarios.cells import cells
 from djinnload.scenarios.load import loads
@@ -28,13 +28,15 @@ class Row:
         self.turn, self.step = other.get("turn", 0), other.get("step", "request")
         self.outcome, self.end = other.get("outcome", "ok"), other.get("end", True)
         self.phase = other.get("phase", "measure")
+        took_ns = other.get("took_ns")
+        self.metrics = {} if took_ns is None else {"exec_ns": took_ns}
 
     def made(self, seq):
         due = BEGIN + self.at * MS
         return (
             self.population, -1, self.session, self.end, self.turn, self.step, seq,
             self.phase, due, due, due, None, due + self.took * MS, self.outcome, "",
-            self.units, self.sent * MIB, self.received * MIB, {}, "", {},
+            self.units, self.sent * MIB, self.received * MIB, self.metrics, "", {},
         )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def write(run_dir, text, rows, *, changes=None, gpu=None, objectives=()):
             "arms": {cell.arm: {} for cell in order},
             "seed": 3,
             "versions": {"djinnload": "0.1.0", "torch": "2.13.0"},
-            "anchor": {"wall_ns": 1_795_571_163_000_000_000},
+            "anchor": {"wall_ns": 1_795_571_163_000_000_000, "monotonic_ns": 4_000 * MS},
         },
     )  # fmt: skip
     at = {cell.arm: {} for cell in order}
@@ -441,6 +443,45 @@ def test_the_production_mix_is_told_by_its_bursts(tmp_path):
     assert {
         each["latency_ms"] for each in found["raw_metrics"] if not each["success"]
     } == {None}
+
+
+STRESS = """
+[scenario]
+name = "s"
+experiment = "3.2"
+duration = "10s"
+[[population]]
+name = "sessions"
+users = 1
+workload = { use = "allocations" }
+[[arm]]
+name = "vmu"
+behaviours = { memory = "arena" }
+"""
+
+
+def test_3_2_has_what_each_allocation_took_and_what_memory_came_to(tmp_path):
+    rows = [Row(10 * i, 1, session=i, took_ns=2000 + 1000 * (i % 2)) for i in range(40)]
+    rows += [Row(500, 1, session=99, outcome="error", took_ns=9)]
+    cell = tmp_path / "cells" / "all" / "vmu" / "r00"
+    with Probes(cell) as probes:
+        for at, used in ((-50, 0.9), (100, 0.5), (200, 0.7)):
+            t_ns = BEGIN + at * MS
+            probes.append((t_ns, "vmu", "", "memory_utilisation", used))
+            probes.append((t_ns, "vmu", "", "memory_fragmentation", 0.25))
+            probes.append((t_ns, "vmu", "", "active_sessions", 3.0))
+    found = write(tmp_path, STRESS, {"all/vmu": rows})["vmu"]
+    assert found["summary"] == {
+        "num_events": 40, "avg_latency_us": 2.5, "p50_latency_us": 2.0,
+        "p95_latency_us": None, "p99_latency_us": None,
+        "data_utilization_pct": pytest.approx(60), "fragmentation_ratio": 0.25,
+    }  # fmt: skip
+    assert found["events"][1]["latency_us"] == 3.0
+    assert found["events"][1]["session_id"] == "-1/1"
+    # 5,011 ms on the monotonic clock, which was at 4,000 ms when the run began.
+    assert found["events"][1]["timestamp"] == pytest.approx(1_795_571_163 + 1.011)
+    assert len(found["session_metrics"]) == 2
+    assert found["final_metrics"]["utilization"] == 0.7
 
 
 def test_other_experiments_are_refused_before_a_run():

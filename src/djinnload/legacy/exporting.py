@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from djinnload.errors import HostError, ScenarioError
-from djinnload.legacy import answers, loads, works
+from djinnload.legacy import answers, loads, memory, works
 from djinnload.legacy.study import Study, study
 from djinnload.reading.files import write_json
 
@@ -19,6 +19,7 @@ _SHAPES: Mapping[str, Callable[[Study], dict[str, dict[str, Any]]]] = {
     "2.2": answers.streaming,
     "2.3": answers.conversation,
     "3.1": works.ablation,
+    "3.2": memory.allocations,
     "4.1": loads.sweep,
     "4.2": loads.qos,
     "5.1": works.overhead,

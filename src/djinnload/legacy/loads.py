@@ -121,7 +121,7 @@ def production(study: Study) -> Files:
         (arm if len(every) == 1 else f"{arm}-{point}"): {
             "config": cells[0].document,
             "metrics": _metrics(study, cells),
-            "raw_metrics": [_raw(turn) for cell in cells for turn in cell.turns],
+            "raw_metrics": [_raw(study, turn) for cell in cells for turn in cell.turns],
             "provenance": study.provenance(),
         }
         for point, arms in every
@@ -193,13 +193,13 @@ def _broken(decided: Iterable[Document], metric: str) -> bool | None:
     return None if not met or None in met else False
 
 
-def _raw(turn: Turn) -> Document:
+def _raw(study: Study, turn: Turn) -> Document:
     return {
         "user_id": turn.session[0],
         "user_class": turn.population,
         "latency_ms": turn.latency_ms if turn.ok else None,
         "success": turn.ok,
-        "timestamp": None,
+        "timestamp": study.wall_s(turn.done_ns),
     }
 
 

@@ -146,6 +146,13 @@ class Study(Struct, frozen=True):
         found = self.manifest["versions"]
         return {name: found.get(name) for name in ("torch", "transformers")}
 
+    def wall_s(self, t_ns: int) -> float | None:
+        """Return an instant of the run in s since 1970; None: not known."""
+        anchor = self.manifest["anchor"]
+        if anchor.get("monotonic_ns") is None:
+            return None
+        return float(anchor["wall_ns"] + t_ns - anchor["monotonic_ns"]) / 1e9
+
     def provenance(self) -> Document:
         """Return where the numbers come from, and how they are not the original's."""
         scenario, verdict = self.manifest["scenario"], self.summary["verdict"]
