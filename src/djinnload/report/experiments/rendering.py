@@ -145,7 +145,8 @@ def _panels(run: Run, figure: Figure) -> tuple[list[Drawn], list[str]]:
             drawn.append((panel, data))
         else:
             absent.append(f"nobody measured {panel.ylabel}")
-    return drawn, absent
+    # Panels for the same arms lack the same.
+    return drawn, list(dict.fromkeys(absent))
 
 
 def _size(figure: Figure, panels: Sequence[Drawn]) -> tuple[float, float]:
