@@ -1,5 +1,6 @@
 # make run    set up (once) and run the main job     make lint   style, types, layers
 # make test   set up (once) and run the tests        make bench  djinnload beside its peers
+# make docs   build/docs/index.html
 # make smoke  every scenario that is small, one after the other
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ STAMP := $(VENV)/.installed
 TORCH_INDEX ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: run test smoke lint bench bench-quick clean
+.PHONY: run test smoke docs lint bench bench-quick clean
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,6 +45,10 @@ bench: $(STAMP) bench/.venv-peers/.installed
 
 bench-quick: $(STAMP) bench/.venv-peers/.installed
 	$(BIN)/python bench/all.py --quick
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	@echo build/docs/index.html
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What a run is told and says while it goes on, and what it leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ("Course", "Progress", "Result")
+
+
+#: Columns of a result in a notebook.
+_SHOWN = ("arm", "point", "class", "n", "p50 ms", "p99 ms", "missed %", "not ok %")
 
 
 class Course(Protocol):
@@ -107,9 +112,36 @@ class Result(Struct, frozen=True):
         found: list[dict[str, Any]] = self.summary["cells"]
         return found
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the verdict, and a row a class."""
+        status = str(self.verdict["status"])
+        said = [f"<b>{escape(status)}</b>, {escape(str(self.path))}"]
+        for reason in self.verdict["reasons"]:
+            code, message = escape(reason["code"]), escape(reason["message"])
+            said.append(f"<code>{code}</code> {message}")
+        head = "".join(f"<th>{name}</th>" for name in _SHOWN)
+        rows = "".join(_rows(self.summary.get("arms") or {}))
+        return f"<p>{'<br>'.join(said)}</p><table><tr>{head}</tr>{rows}</table>"
+
     def samples(self) -> "pa.Table":
         """Return every sample of every cell; imports pyarrow."""
         import pyarrow as pa
 
         paths = [self.path / cell["path"] for cell in self.cells]
         return pa.concat_tables(read_samples(p) for p in paths if p.is_dir())
+
+
+def _rows(arms: Mapping[str, Any]) -> Iterator[str]:
+    for arm, points in arms.items():
+        for point, populations in points.items():
+            for name, found in populations.items():
+                latency = found.get("latency_ms") or {}
+                shares = (found.get(each) or {} for each in ("miss_rate", "error_rate"))
+                numbers = [latency.get("p50"), latency.get("p99")]
+                numbers += [
+                    None if (value := share.get("value")) is None else 100 * value
+                    for share in shares
+                ]
+                texts = ["–" if each is None else f"{each:.3g}" for each in numbers]
+                cells = (arm, point, name, str(found.get("n", "–")), *texts)
+                yield f"<tr>{''.join(f'<td>{escape(c)}</td>' for c in cells)}</tr>"

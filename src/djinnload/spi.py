@@ -268,7 +268,7 @@ class Reference(Protocol):
         ...
 
     def tolerance(self, model: str) -> float:
-        """Return the largest |difference| ÷ std of the reference that is right."""
+        """Return the largest difference ÷ std of the reference that is right."""
         ...
 
 

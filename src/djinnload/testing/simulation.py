@@ -141,11 +141,7 @@ class _Pending:
 
 
 class Simulation(Struct):
-    """What `simulate` found.
-
-    Attributes:
-        rows: One a request, in the order of their ends, as dicts by column.
-    """
+    """What `simulate` found."""
 
     raw: list[Row]
     engine: engine.Engine
@@ -153,7 +149,7 @@ class Simulation(Struct):
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows by column name."""
+        """Return one dict a request, by column, in the order of their ends."""
         return [dict(zip(ROW, row, strict=True)) for row in self.raw]
 
 
