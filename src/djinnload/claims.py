@@ -31,7 +31,12 @@ EFFECTS: Mapping[str, str] = {
 }
 #: Quantities with a name of their own; `djinnload.summary.claimed` knows how to find
 #: them.
-NAMED: Mapping[str, str] = {"bytes_a_turn": "size", "bytes_a_session": "size"}
+NAMED: Mapping[str, str] = {
+    "bytes_a_turn": "size",
+    "bytes_a_session": "size",
+    "fragmentation": "share",
+    "utilisation": "share",
+}
 
 _KINDS: Mapping[str, type] = {
     "time": units.Duration,

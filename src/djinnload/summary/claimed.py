@@ -11,7 +11,7 @@ from djinnload.objective import Measure
 from djinnload.scenarios.experiment import Claim
 from djinnload.stats import populations as stats
 from djinnload.stats.populations import PopulationSamples
-from djinnload.summary import measured
+from djinnload.summary import measured, memory
 from djinnload.summary.measured import Measured
 from djinnload.summary.run import Cell, groups
 
@@ -108,6 +108,8 @@ def look_up(
     evidence = [cell.evidence for cell in cells if cell.evidence]
     if quantity.measure is not None and quantity.measure.metric == "gpu_util":
         return measured.utilised(evidence)
+    if quantity.text in memory.SHARES:
+        return memory.mean(quantity.text, evidence)
     name = place.population
     repeats = [e.populations[name] for e in evidence if name in e.populations]
     if quantity.measure is not None:

@@ -32,6 +32,7 @@ from djinnload.stats import grouping
 from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.summary import claimed, classes, effects, fairness, scaling, spread
 from djinnload.summary import numbers as summarize
+from djinnload.summary.memory import memory_of_cell, memory_of_run
 from djinnload.summary.numbers import turn_times
 from djinnload.summary.run import Cell, curves, run_summary
 
@@ -93,6 +94,7 @@ def fold_run(run_dir: Path) -> Document:
         | scaling.of_run(manifest, cells)
         | effects.of_run(manifest, cells)
         | classes.of_run(cells)
+        | memory_of_run(cells)
         | {"marks": read_marks(run_dir)}
     )
     summary = summarize.finite(found | claimed.of_run(manifest, cells, found))
@@ -202,6 +204,7 @@ def _cell_summary(
         "generator": generator(evidence),
         "target": {key: proof.get(key) for key in ("kind", "address", "embedded")},
         "gpu": gpu(evidence),
+        "memory": memory_of_cell(evidence),
         "objectives": msgspec.to_builtins(cell_objectives.decisions([evidence])),
     }
 
