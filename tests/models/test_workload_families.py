@@ -300,6 +300,24 @@ def test_speech_is_of_mean_0_and_variance_1_as_published(tmp_path):
     assert "1 s are less than one window of 5 s" in bad("speech_encoder", given)
 
 
+def test_pixels_are_kept_and_the_same(tmp_path, monkeypatch):
+    """The second time no process is started; what cannot be read is made again."""
+    monkeypatch.setenv("DJINNLOAD_CACHE", str(tmp_path))
+    model = catalog.find("resnet-tiny", seed=0)
+    given = images.seeded(np.random.default_rng(0), 2)
+    made = images._asked(model, given)
+    assert not made.wrong
+    (kept,) = (tmp_path / "pixels").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(images.subprocess, "run", None)
+        assert images._asked(model, given) == made
+    assert images._made(model, given) == made
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert images._asked(model, given) == made
+    own = msgspec.structs.replace(model, source="/a/checkpoint")
+    assert images._kept(own, b"") is None
+
+
 def test_images_from_files_and_folders(tmp_path):
     from PIL import Image
 

@@ -3,10 +3,14 @@
 Seeded ones, a file, a folder, or the photographs in the package scikit-image.
 """
 
+import hashlib
+import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +20,7 @@ from msgspec import Struct
 
 from djinnload.errors import DjinnloadError, HostError, ScenarioError
 from djinnload.models import checkpoint, families
+from djinnload.models.weights import cache_dir
 from djinnload.spi import Model
 
 if TYPE_CHECKING:
@@ -31,6 +36,8 @@ _PHOTOGRAPHS: Final = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg
 _SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _WIDTH, _HEIGHT = 320, 240
 _PATCHES = 8
+#: Raised with each change to what is made of the same images.
+_RECIPE = 1
 #: As the checkpoints of these models have it; transformers' own default is 0.5.
 _IMAGENET: Final = {
     "image_mean": [0.485, 0.456, 0.406],
@@ -111,16 +118,45 @@ class _Made(Struct):
 
 def _asked(model: Model, images: "Sequence[Array]") -> _Made:
     plain = [(each.shape, each.tobytes()) for each in images]
+    asked = msgspec.msgpack.encode((model, plain))
+    kept = _kept(model, asked)
+    if kept is not None and kept.exists():
+        with suppress(OSError, msgspec.DecodeError):  # else it is made again
+            return msgspec.msgpack.decode(kept.read_bytes(), type=_Made)
     child = subprocess.run(
         [sys.executable, "-m", "djinnload.models.images"],
-        input=msgspec.msgpack.encode((model, plain)),
+        input=asked,
         capture_output=True,
         check=False,
     )
     if child.returncode:
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         return _Made(wrong=f"cannot make images ready: {' '.join(last)}")
-    return msgspec.msgpack.decode(child.stdout, type=_Made)
+    made = msgspec.msgpack.decode(child.stdout, type=_Made)
+    if kept is not None and not made.wrong:
+        _keep(kept, child.stdout)
+    return made
+
+
+def _kept(model: Model, asked: bytes) -> Path | None:
+    """Return where the answer is kept; None: a checkpoint's processor may change.
+
+    Seconds of every start go into importing transformers, for the same pixels.
+    """
+    if model.source != "random":
+        return None
+    with suppress(metadata.PackageNotFoundError):
+        of = f"{_RECIPE} {metadata.version('transformers')} ".encode()
+        return cache_dir() / "pixels" / hashlib.sha256(of + asked).hexdigest()
+    return None
+
+
+def _keep(path: Path, data: bytes) -> None:
+    with suppress(OSError):  # no room: it is made again, as before
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(path)
 
 
 def _made(model: Model, images: "Sequence[Array]") -> _Made:
