@@ -225,6 +225,7 @@ def test_what_comes_back_is_told_its_models_again(tmp_path, monkeypatch):
     text = text.replace('workload = { use = "echo" }', workload)
     (tmp_path / "s.toml").write_text(text.replace('"100/s"', '"20/s"'))
     monkeypatch.setenv("DJINNLOAD_CACHE", str(tmp_path / "weights"))
+    monkeypatch.setenv("DJINNLOAD_SERVER_NICE", "0")  # it has to be up in time
     assert killed_and_served_again(tmp_path, 20) == 0, (tmp_path / "err").read_text()
     run = results(tmp_path / "out")
     (gap,) = document(run / CELL / "summary.json")["gaps"]
