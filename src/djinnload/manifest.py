@@ -93,7 +93,9 @@ def origins() -> dict[str, str]:
             at = f"@{vcs['commit_id']}" if vcs else ""
             prefix = f"{vcs['vcs']}+" if vcs else ""
             name = str(each.name).lower().replace("_", "-")
-            found[name] = f"{prefix}{told['url']}{at}"
+            # A file that was at hand is most often one that an index has too.
+            if "archive_info" not in told or not told["url"].startswith("file:"):
+                found[name] = f"{prefix}{told['url']}{at}"
     return dict(sorted(found.items()))
 
 

@@ -189,6 +189,47 @@ def test_what_is_installed_is_listed_exactly():
     assert "\ndjinnload==" not in f"\n{listed}"
 
 
+def test_only_what_no_index_has_keeps_its_origin(monkeypatch):
+    class Installed:
+        def __init__(self, name, told):
+            self.name, self.version, self.told = name, "1", told
+
+        def read_text(self, _):
+            return self.told and json.dumps(self.told)
+
+    every = [
+        Installed("plain", None),
+        Installed("Wheel_File", {"url": "file:///w.whl", "archive_info": {}}),
+        Installed("remote", {"url": "https://e.org/w.whl", "archive_info": {}}),
+        Installed("folder", {"url": "file:///f", "dir_info": {"editable": True}}),
+        Installed("cloned", {"url": "https://e.org/r", "vcs_info": {"vcs": "git", "commit_id": "ab"}}),
+    ]  # fmt: skip
+    monkeypatch.setattr(manifest.metadata, "distributions", lambda: every)
+    came = {
+        "cloned": "git+https://e.org/r@ab",
+        "folder": "file:///f",
+        "remote": "https://e.org/w.whl",
+    }
+    assert manifest.origins() == came
+    listed = manifest.requirements(
+        {"installed": manifest.installed(), "origins": came}
+    ).splitlines()
+    assert listed == [
+        "cloned @ git+https://e.org/r@ab",
+        "# folder 1: was installed from file:///f",
+        "plain==1",
+        "remote @ https://e.org/w.whl",
+        "wheel-file==1",
+    ]
+
+
+def test_a_search_is_repeated_as_one(run):
+    (run / "search.json").write_text("{}", "utf-8")
+    assert ".venv/bin/djinnload search scenario.toml" in runbook.write(run).read_text(
+        "utf-8"
+    )
+
+
 def test_the_commit_of_a_checkout_is_known():
     found = manifest.source()
     assert found["commit"] is None or len(found["commit"]) == 40
