@@ -79,6 +79,16 @@ def test_a_claim_that_is_right_passes():
     assert planned().cell.arm == "default"
 
 
+def test_levels_that_set_left_out_take_their_claims_with_them():
+    sweep = '[[sweep]]\nname = "n"\npath = "population.chat.users"\nvalues = [1, 8]\n'
+    text = SCENARIO.replace("[[claim]]", '[[claim]]\npoint = "n=8"') + sweep
+    scenario = djinnload.scenarios.load.loads(text)
+    assert plan(cells(scenario)[0], workshop=Workshop()).cell.point == "n=1"
+    fewer = scenario.replace({"sweep.n.values": [1]})
+    assert [cell.point for cell in cells(fewer)] == ["n=1"]
+    assert plan(cells(fewer)[0], workshop=Workshop()).cell.point == "n=1"
+
+
 def claimed(run, *listed):
     path = run / "manifest.json"
     manifest = json.loads(path.read_text())
