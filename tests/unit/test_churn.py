@@ -189,5 +189,47 @@ def test_an_allocator_that_cannot_be_had(memory, device, reason):
         make(memory, device, 2**60)
 
 
+@pytest.mark.parametrize("memory", KNOWN["cuda"])
+def test_a_gpu_that_is_not_there(memory):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this host has a GPU")
+    with pytest.raises(HostError, match=f"no {memory} on cuda: "):
+        make(memory, "cuda", MIB)
+
+
+@pytest.mark.parametrize("memory", KNOWN["cuda"])
+def test_the_allocators_of_a_gpu(memory):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("this host has no GPU")
+    churn = Churn(make(memory, "cuda", 64 * MIB))
+    step(churn, "a", (0, MIB))
+    step(churn, "b", (0, 32 * MIB))
+    step(churn, "a", (1, 256), release=[0])
+    usage = churn.usage()
+    assert usage["memory_requested_bytes"] == 32 * MIB + 256
+    assert usage["memory_reserved_bytes"] >= 32 * MIB
+    assert ("memory_fragmentation" in usage) == (memory != "cudamalloc")
+    step(churn, "a", last=True)
+    step(churn, "b", last=True)
+    assert churn.usage()["memory_canaries_checked"] == 6
+
+
+def test_who_shares_its_device_is_told_when_nothing_is_in_use():
+    allocator, told = make("arena", "cpu", MIB), []
+    allocator.idle = lambda: told.append("idle")
+    churn = Churn(allocator)
+    step(churn, "a", (0, 10))
+    step(churn, "b", (0, 10))
+    assert told == ["idle"]
+    step(churn, "a", last=True)
+    step(churn, "b", last=True)
+    step(churn, "a", (0, 10))
+    assert told == ["idle"] * 2
+
+
 def test_every_allocator_is_of_some_device():
     assert {name for names in KNOWN.values() for name in names} == set(MEMORIES)

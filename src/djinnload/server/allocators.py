@@ -69,6 +69,10 @@ class Allocator(Protocol):
         """Return what is in memory in use."""
         ...
 
+    def idle(self) -> None:
+        """Take note that nothing is in use; called before the next allocation."""
+        ...
+
     def usage(self) -> dict[str, float]:
         """Return bytes by name; what it cannot know is left out.
 
@@ -103,7 +107,7 @@ def make(memory: str, device: str, capacity: int) -> Allocator:
     }
     try:
         return found[kind, memory]()
-    except (RuntimeError, OSError, MemoryError) as error:
+    except (AssertionError, RuntimeError, OSError, MemoryError) as error:
         lines = str(error).splitlines() or [type(error).__name__]
         raise HostError(f"no {memory} on {device}: {lines[0]}") from error
 
@@ -152,7 +156,14 @@ class _Device:
             raise RuntimeError(f"cudaMemcpy failed with error {error}")
 
 
-class _Arena:
+class _Steady:
+    """Need not know when nothing is in use."""
+
+    def idle(self) -> None:
+        pass
+
+
+class _Arena(_Steady):
     """An `Arena` over memory that begins at `base`."""
 
     base: int
@@ -209,7 +220,7 @@ class _Plain:
             self.free(each)
 
 
-class _HostTorch(_Host, _Plain):
+class _HostTorch(_Host, _Plain, _Steady):
     def __init__(self) -> None:
         import torch
 
@@ -227,7 +238,7 @@ class _HostTorch(_Host, _Plain):
         return {}
 
 
-class _Malloc(_Host, _Plain):
+class _Malloc(_Host, _Plain, _Steady):
     def __init__(self) -> None:
         library = ctypes.PyDLL(None)
         self._malloc, self._free = library.malloc, library.free
@@ -251,7 +262,7 @@ class _Malloc(_Host, _Plain):
         return {name: max(0, now[name] - self._before[name]) for name in now}
 
 
-class _CachingTorch(_Device, _Plain):
+class _CachingTorch(_Device, _Plain, _Steady):
     def allocate(self, session: str, nbytes: int) -> Held:
         import torch
 
@@ -301,6 +312,10 @@ class _CudaMalloc(_Device, _Plain):
 
     def free(self, held: Held) -> None:
         self.call("cudaFree", ctypes.c_void_p(held.address))
+
+    def idle(self) -> None:
+        # Other servers on this GPU may have taken or given back memory meanwhile.
+        self._before = self._free_bytes()
 
     def usage(self) -> dict[str, float]:
         free = self._free_bytes()

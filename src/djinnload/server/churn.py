@@ -112,6 +112,8 @@ class Churn:
         if number in mine or nbytes < 1:
             reason = "is held already" if number in mine else f"of {nbytes} bytes"
             raise RequestError(f"block {number} {reason}")
+        if not self._ranges:
+            self._allocator.idle()
         try:
             begun_ns = monotonic_ns()
             held = self._allocator.allocate(session, nbytes)
