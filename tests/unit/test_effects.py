@@ -2,16 +2,14 @@
 
 import math
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import health_kit as kit
 from djinnload.summary import effects
 from djinnload.summary.effects import Ratio, efficiency, overhead, saved, speed_up
 from djinnload.summary.run import Cell
-from djinnload.units import MS
+from effects_kit import MANIFEST, cell, cells
 
 RATIOS = st.floats(1e-6, 1e6)
 PAIRS = st.integers(5, 200)
@@ -92,63 +90,6 @@ def test_a_wider_interval_is_student_s_at_97_5_percent():
     assert low == pytest.approx(1 / high)
 
 
-#: ms a request, bytes a request, weights sent with each.
-ARMS = {
-    "native": (10.0, 0, False),
-    "blind": (80.0, 1000, True),
-    "full": (12.0, 10, False),
-}
-PLAN = {
-    "arm": [
-        {"name": "native", "target": {"use": "local"}},
-        {"name": "blind", "target": None},
-        {"name": "full", "target": None},
-    ]
-}
-MANIFEST = {
-    "plan": PLAN,
-    "comparison": {
-        "baseline": "full",
-        "metrics": ["mean(latency)", "mean(bytes)"],
-        "equal_work": "exact",
-        "differs": [],
-    },
-}
-
-
-def cell(arm, repeat, **changes):
-    ms, nbytes, per_call = ARMS[arm]
-    # A repeat's own factor: pairs take it out. Its second digit differs by arm.
-    took = ms * MS * (1 + repeat) * (1 + 0.01 * ((repeat * 7 + len(arm)) % 5))
-    due = kit.BEGIN + np.arange(20) * 100 * MS
-    made = {
-        "due_ns": lambda *_: due,
-        "sent_ns": lambda *_: due.astype(float),
-        "ready_ns": lambda *_: due.astype(float),
-        "done_ns": lambda *_: due + took,
-        "units": lambda *_: np.ones(20),
-        "bytes_sent": lambda *_: np.full(20, 0.6 * nbytes),
-        "bytes_received": lambda *_: np.full(20, 0.4 * nbytes),
-    } | changes
-    whole = kit.population(0, rate=2)
-    chat = kit.renamed(whole, kept=slice(0, 20))
-    columns = {f: getattr(chat.requests, f) for f in chat.requests.__struct_fields__}
-    columns = {f: np.resize(column, 20) for f, column in columns.items()}
-    columns |= {"session": np.arange(20), "session_end": np.ones(20, bool)}
-    columns |= {f: change() for f, change in made.items()}
-    evidence = kit.cell(kit.fold("chat", columns), arm=arm)
-    place = {"point": "all", "arm": arm, "repeat": repeat}
-    behaviours = {"weights": "per_call" if per_call else "resident"}
-    manifest = dict(evidence.manifest) | place | {"behaviours": behaviours}
-    told = {"n": 20, "ok": 20, "verified": {"checked": 2, "wrong": 0}}
-    entry = {"id": f"all/{arm}/r{repeat:02d}"} | place
-    return Cell(entry, "done", manifest, evidence, {"populations": {"chat": told}})
-
-
-def cells(*, repeats=6, arms=ARMS):
-    return [cell(arm, repeat) for arm in arms for repeat in range(repeats)]
-
-
 def row(document, kind, arm, metric="mean(latency)"):
     (found,) = (
         each
@@ -161,17 +102,19 @@ def row(document, kind, arm, metric="mean(latency)"):
 def test_effects_of_a_run_name_their_denominators():
     found = effects.of_run(MANIFEST, cells())
     over = row(found, "overhead", "full")
-    assert (over["against"], over["n"], over["status"]) == ("native", 6, "ok")
+    assert (over["against"], over["n"], over["status"]) == ("native_pytorch", 6, "ok")
     assert over["value"] == pytest.approx(20, abs=3)
     assert over["ci95"][0] < over["value"] < over["ci95"][1]
-    assert row(found, "overhead", "blind")["value"] == pytest.approx(700, abs=30)
+    assert row(found, "overhead", "semantic_blind")["value"] == pytest.approx(
+        700, abs=30
+    )
     faster = row(found, "speed_up", "full")
     assert (faster["against"], faster["value"]) == (
-        "blind",
+        "semantic_blind",
         pytest.approx(6.7, abs=0.3),
     )
     data = row(found, "saved", "full", "mean(bytes)")
-    assert (data["against"], data["value"]) == ("blind", pytest.approx(99))
+    assert (data["against"], data["value"]) == ("semantic_blind", pytest.approx(99))
     worth = row(found, "efficiency", "full")
     assert worth["value"] == pytest.approx(99 / over["value"])
     assert (worth["overhead"], worth["overhead_ci95"]) == (over["value"], over["ci95"])
@@ -179,8 +122,8 @@ def test_effects_of_a_run_name_their_denominators():
     kinds = {(e["kind"], e["arm"]) for e in found["effects"]}
     # Nothing is saved by who sends nothing, and nobody is held against itself.
     assert kinds == {
-        ("overhead", "full"), ("overhead", "blind"), ("speed_up", "full"),
-        ("speed_up", "native"), ("saved", "full"), ("efficiency", "full"),
+        ("overhead", "full"), ("overhead", "semantic_blind"), ("speed_up", "full"),
+        ("speed_up", "native_pytorch"), ("saved", "full"), ("efficiency", "full"),
     }  # fmt: skip
     tested = [e for e in found["effects"] if e["p"] is not None]
     assert all(e["p"] <= e["p_holm"] <= min(1, e["p"] * len(tested)) for e in tested)
@@ -188,7 +131,7 @@ def test_effects_of_a_run_name_their_denominators():
 
 def test_each_point_has_the_blind_arm_that_was_measured_there():
     def moved(each):
-        place = {"point": "large", "arm": f"{each.arm}_short" * (each.arm == "blind")
+        place = {"point": "large", "arm": f"{each.arm}_short" * (each.arm == "semantic_blind")
                  or each.arm}  # fmt: skip
         entry = dict(each.entry) | place
         manifest = dict(each.manifest) | place
@@ -200,7 +143,7 @@ def test_each_point_has_the_blind_arm_that_was_measured_there():
         for e in found["effects"]
         if (e["kind"], e["arm"]) == ("saved", "full")
     }
-    assert against == {("all", "blind"), ("large", "blind_short")}
+    assert against == {("all", "semantic_blind"), ("large", "semantic_blind_short")}
 
 
 def test_an_effect_of_a_void_cell_is_void():
@@ -212,7 +155,7 @@ def test_an_effect_of_a_void_cell_is_void():
                (void("LATE", "late", 1.0),))  # fmt: skip
     found = effects.of_run(MANIFEST, [*every[:-1], bad])
     assert {e["status"] for e in found["effects"] if e["arm"] == "full"} == {"void"}
-    assert row(found, "speed_up", "native")["status"] == "ok"
+    assert row(found, "speed_up", "native_pytorch")["status"] == "ok"
 
 
 def test_without_native_or_blind_arms_nothing_is_added():
