@@ -82,6 +82,11 @@ def test_every_arm_of_the_smoke_scenario_is_proven_and_right(tmp_path, cache):
         state * sum(range(72, 79)), rel=1e-2
     )
     assert sent["full"] < 1000 * tokens
+    for stem in ("fig_6a_latency", "fig_6b_time_split"):
+        drawn = [run / "figures" / f"{stem}.{kind}" for kind in ("svg", "pdf", "png")]
+        assert all(path.stat().st_size > 1000 for path in drawn)
+    caption = (run / "figures" / "fig_6a_latency.txt").read_text()
+    assert all(arm in caption for arm in ARMS)
 
 
 @pytest.mark.parametrize(
