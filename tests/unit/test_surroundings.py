@@ -3,7 +3,6 @@
 import pytest
 
 from djinnload import shard
-from djinnload.engine import Tally
 from djinnload.health import surroundings
 from djinnload.health.cell import judge_cell, not_applicable
 from djinnload.shard import Shard
@@ -75,11 +74,11 @@ class Clocks:
 
 
 class Plan:
-    grace_ns = SECOND
+    grace_ns, warmup_sessions = SECOND, 0
     populations = ()
 
     class schedule:  # noqa: N801 - stands for an attribute
-        warmup_ns, duration_ns = SECOND, 10 * SECOND
+        warmup_ns, duration_ns, sessions = SECOND, 10 * SECOND, 0
 
 
 def ended(clocks, tmp_path, during):
@@ -88,7 +87,17 @@ def ended(clocks, tmp_path, during):
     assert begin == clocks.monotonic + 50 * MS + SECOND
     clocks.monotonic += 12 * SECOND
     during()
-    done = Shard(0, begin + 10 * SECOND, 0, {"": Tally()}, [], True, None)
+    end = begin + 10 * SECOND
+    done = Shard(
+        worker=0,
+        finished_ns=end,
+        ended_ns=end,
+        polled_ns=0,
+        sessions={},
+        echoes=[],
+        alive=True,
+        fault=None,
+    )
     return shard.conclude(Plan, tmp_path, manifest, [done], interrupted=False)
 
 

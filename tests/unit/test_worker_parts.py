@@ -55,6 +55,7 @@ PROOF = Proof("Djinn", {"policy": Evidence("echoed", "qos")}, {"sent": 7})
 ENDED = Shard(
     worker=1,
     finished_ns=9,
+    ended_ns=8,
     polled_ns=0,
     sessions={"chat": Tally(4, 3, 1, 0)},
     echoes=[{"n": 2, "value": {"policy": "qos"}}],
@@ -149,7 +150,9 @@ def test_counts_of_workers_are_added_and_quantiles_weighed():
 
 
 def test_shards_are_added_up_and_written_before_anything_is_raised(tmp_path):
-    plan = SimpleNamespace(populations=[SimpleNamespace(name="chat")])
+    plan = SimpleNamespace(
+        populations=[SimpleNamespace(name="chat")], schedule=SimpleNamespace(sessions=0)
+    )
     manifest = {"window": {"begin_ns": 0}, "proof": {"kind": "Djinn"}}
     other = msgspec.structs.replace(
         ENDED, worker=0, finished_ns=12, fault=None,

@@ -67,7 +67,8 @@ def merged(parts: Sequence[Live]) -> Live:
 
 
 def _sum(parts: Sequence[int | None]) -> int | None:
-    return None if None in parts else sum(each or 0 for each in parts)
+    known = [each for each in parts if each is not None]
+    return sum(known) if known and len(known) == len(parts) else None
 
 
 def _mean(parts: Sequence[tuple[float | None, int]]) -> float | None:
