@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -101,6 +102,16 @@ def test_every_experiment_that_draws_can_be_named():
         assert len(stems) == len(set(stems))
         for stem in stems:
             assert re.fullmatch(r"(fig|table)_[a-z0-9]+_[a-z0-9_]+", stem), stem
+
+
+def test_the_document_names_each_figure_and_table():
+    text = (Path(__file__).parents[2] / "docs/figures.md").read_text(encoding="utf-8")
+    for name, each in EXPERIMENTS.items():
+        row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        for figure in each.figures:
+            assert re.search(rf"\b{figure.id} ", row), figure.id
+        for table in each.tables:
+            assert f"table {table.id}" in row, table.id
 
 
 def test_report_makes_all_files_again_byte_for_byte_in_new_processes(run):
