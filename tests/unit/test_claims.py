@@ -1,13 +1,17 @@
 """Claims of a plan: their grammar, and that they stand beside what was measured."""
 
+import io
 import json
+import re
 
 import pytest
+from rich.console import Console
 
 import djinnload
 from djinnload import claims
 from djinnload.errors import ScenarioError
 from djinnload.plan import Workshop, plan
+from djinnload.report import claims_text
 from djinnload.scenarios.cells import cells
 from djinnload.summary.fold import fold_run
 
@@ -160,3 +164,23 @@ def test_bytes_of_a_session_are_those_of_its_requests(synthetic_run):
     # A session of chat has two turns.
     assert session["measured"] == pytest.approx(2 * turn["measured"], rel=0.05)
     assert turn["n"] == 5
+
+
+def test_claims_stand_in_the_terminal_marked_as_such(synthetic_run):
+    reason = "queues have [variance]"
+    summary = claimed(
+        synthetic_run,
+        {"arm": "qos", "population": "chat", "metric": "mean(latency)", "value": "3ms"},
+        {"arm": "qos", "population": "chat", "metric": "gpu_util", "value": "99%"},
+        {"arm": "fcfs", "metric": "miss_rate", "value": "0%", "infeasible": reason},
+    )
+    console = Console(file=io.StringIO(), width=200)
+    claims_text.render(summary["claims"], console)
+    lines = console.file.getvalue().splitlines()
+    assert "nobody measured" in lines[1]
+    first = next(line for line in lines if "mean(latency) of chat" in line)
+    assert re.search(r"qos +mean\(latency\) of chat +3 ms +5\d\.\d ms \[", first)
+    assert "not measured" in next(line for line in lines if "gpu_util" in line)
+    assert sum(reason in line for line in lines) == 3
+    claims_text.render([], console)
+    assert console.file.getvalue().splitlines() == lines

@@ -9,7 +9,16 @@ from jinja2 import Undefined
 
 from djinnload import units
 
-__all__ = ("FILTERS", "amount", "few", "interval", "number", "percent", "percentile")
+__all__ = (
+    "FILTERS",
+    "amount",
+    "few",
+    "interval",
+    "number",
+    "percent",
+    "percentile",
+    "quantity",
+)
 
 _TIMES = re.compile(
     r"latency|service|queue|exec|ttft|tpot|lateness|blocked|\bsession\b"
@@ -68,7 +77,20 @@ def interval(value: object, scale: float = 1.0) -> str:
     return f"[{', '.join(number(end) for end in ends)}]" if ends else ""
 
 
-#: By the names that the template uses.
+def quantity(value: object, unit: str) -> str:
+    """Return a number of a claim, or beside one, in the unit that the claim names."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return number(value)
+    if unit == "time":
+        return units.format_ns(value)
+    if unit == "size":
+        return units.format_bytes(value)
+    if unit == "share":
+        return percent(value)
+    ends = {"rate": " /s", "percent": " %", "factor": " ×"}
+    return f"{number(value)}{ends.get(unit, '')}"
+
+
 def few(reasons: object) -> list[Mapping[str, Any]]:
     """Return at most three reasons or findings of a code, and how many more there are.
 
@@ -86,6 +108,7 @@ def few(reasons: object) -> list[Mapping[str, Any]]:
     return made
 
 
+#: By the names that templates use.
 FILTERS = {
     "num": number,
     "pct": percent,
@@ -93,4 +116,5 @@ FILTERS = {
     "percentile": percentile,
     "ci": interval,
     "few": few,
+    "quantity": quantity,
 }

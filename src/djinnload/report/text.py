@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from djinnload.objective import parse_measure
-from djinnload.report import sweep_text
+from djinnload.report import claims_text, sweep_text
 from djinnload.report.amounts import amount, few, interval, number, percent, percentile
 
 __all__ = ("render", "show", "show_decision")
@@ -57,6 +57,7 @@ def render(summary: Mapping[str, Any], *, console: Console) -> None:
         console.print(_objectives(rows))
     _of_cells(summary, console)
     _comparisons(summary, console)
+    claims_text.render(summary.get("claims") or (), console)
     _health(summary, console)
     for mark in summary.get("marks") or ():
         where = f"marked: {mark.get('utc')} in {mark.get('cell') or 'no cell'}"

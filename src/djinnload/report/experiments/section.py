@@ -11,10 +11,9 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from djinnload.report import amounts, drawing
-from djinnload.report.amounts import number, percent
+from djinnload.report.amounts import number
 from djinnload.report.experiments.base import Datum
 from djinnload.report.experiments.rendering import Rendered, Shown
-from djinnload.units import format_bytes, format_ns
 
 __all__ = ("section",)
 
@@ -36,7 +35,6 @@ def section(
     """
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(amounts.FILTERS)
-    environment.filters["quantity"] = _quantity
     source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
     shown = None if rendered is None else _told(rendered)
     made = environment.from_string(source).render(
@@ -107,17 +105,3 @@ def _line(axis: str, group: Sequence[Datum]) -> Document:
         "ci95": None,
         "n": f"{min(ns):,} to {max(ns):,}" if min(ns) < max(ns) else number(ns[0]),
     }
-
-
-def _quantity(value: object, unit: str) -> str:
-    """Return a claimed or measured number with its unit."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return number(value)
-    if unit == "time":
-        return format_ns(value)
-    if unit == "size":
-        return format_bytes(value)
-    if unit == "share":
-        return percent(value)
-    ends = {"rate": " /s", "percent": " %", "factor": " ×"}
-    return f"{number(value)}{ends.get(unit, '')}"
