@@ -143,3 +143,14 @@ def test_what_is_wrong_at_one_point_alone_says_which(quick: Scenario) -> None:
     )
     with pytest.raises(ScenarioError, match=r"at point tokens=100000, arm qos"):
         _ = Planner(loads(text), None).first
+
+
+def test_an_arm_without_a_server_has_no_setting_to_prove(quick: Scenario) -> None:
+    """Else no arm of `local` could be held against a server on a GPU."""
+    slow = quick.replace({"target.server": {"device": "cuda", "slots": 2}})
+    local = quick.replace({"target": {"use": "local"}})
+    assert boots.differing([slow, local]) == []
+    other = slow.replace({"target.server.slots": 3})
+    assert boots.differing([slow, local, other]) == ["slots"]
+    bare = slow.replace({"target.server": {}})
+    assert boots.differing([bare, local, slow]) == ["device", "slots"]

@@ -70,10 +70,23 @@ def _launching(scenario: Scenario) -> dict[str, Any]:
 
 
 def differing(scenarios: Iterable[Scenario]) -> list[str]:
-    """Return the server settings that are not the same in all *scenarios*."""
-    found = [settings(scenario) for scenario in scenarios]
-    names = sorted({name for each in found for name in each})
-    return [n for n in names if any(e.get(n) != found[0].get(n) for e in found)]
+    """Return the server settings that are not the same in all *scenarios*.
+
+    Only what drives the same kind of target is held against each other: an arm of
+    ``local`` has no server that could have or prove a setting.
+    """
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for scenario in scenarios:
+        kinds.setdefault(scenario.target.use, []).append(settings(scenario))
+    return sorted(
+        {
+            name
+            for found in kinds.values()
+            for each in found
+            for name in each
+            if any(other.get(name) != each[name] for other in found)
+        }
+    )
 
 
 def path(setting: str) -> str:
