@@ -39,7 +39,7 @@ from djinnload.summary.run import Cell, curves, run_summary
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ("fold_cell", "fold_run", "read_cell", "read_run")
+__all__ = ("evidence_of", "fold_cell", "fold_run", "read_cell", "read_run")
 
 Document = dict[str, Any]
 
@@ -69,7 +69,7 @@ def fold_cell(
         OSError: There is no manifest, or no room.
         ValueError: A time is beyond what an hlog can hold (24 h), or negative.
     """
-    return _fold(Path(cell_dir), _evidence(Path(cell_dir), calibration), accepted)[0]
+    return _fold(Path(cell_dir), evidence_of(Path(cell_dir), calibration), accepted)[0]
 
 
 def fold_run(run_dir: Path) -> Document:
@@ -122,11 +122,15 @@ def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
     )
 
 
-def _evidence(
+def evidence_of(
     cell_dir: Path,
     calibration: Mapping[str, Any] | None,
     manifest: Document | None = None,
 ) -> CellEvidence:
+    """Return all that a cell's directory has to say, not judged.
+
+    A *manifest* stands in for its own; OSError if there is none.
+    """
     manifest = manifest or read_json(cell_dir / "manifest.json")
     probes = read_probes(cell_dir)
     samples = sample_groups(cell_dir, (*columns.NEEDED, "qos_class_resolved"))
@@ -342,7 +346,7 @@ def read_cell(
         lost = tuple(surroundings.lost_in(manifest))
         return Cell(entry, "failed", manifest, findings=lost, error=error)
     try:
-        evidence = _evidence(path, calibration)
+        evidence = evidence_of(path, calibration)
         if write:
             summary, findings = _fold(path, evidence, accepted)
         else:
@@ -385,7 +389,7 @@ def _fold_broken(
     cut = {**manifest, "interrupted": True, "window": {**window, **ended}}
     incomplete = void("INCOMPLETE", f"{error}; run it again", 0.0)
     with contextlib.suppress(*_UNREADABLE):
-        _fold(cell_dir, _evidence(cell_dir, calibration, cut), (), incomplete)
+        _fold(cell_dir, evidence_of(cell_dir, calibration, cut), (), incomplete)
 
 
 def _repair(run_dir: Path, index: Document, cells: Iterable[Cell]) -> None:

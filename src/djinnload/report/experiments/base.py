@@ -31,10 +31,11 @@ from djinnload import claims
 from djinnload.claims import Quantity
 from djinnload.health.cell import CellEvidence
 from djinnload.reading.files import read_json
+from djinnload.report.evidence import read
 from djinnload.stats.populations import PopulationSamples
 from djinnload.summary import measured
 from djinnload.summary.claimed import Place, look_up
-from djinnload.summary.fold import read_run
+from djinnload.summary.fold import evidence_of
 from djinnload.summary.measured import Measured
 from djinnload.summary.run import Cell, groups
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 __all__ = ("Absent", "Datum", "Experiment", "Figure", "Panel", "Run", "Table")
 
 Document = dict[str, Any]
+#: Of cells that have samples which count.
+_WITH_RESULT = ("done", "void")
 
 
 class Absent(Exception):  # noqa: N818 - reads as what it says
@@ -100,8 +103,14 @@ class Run:
     @cached_property
     def groups(self) -> dict[tuple[str, str], list[Cell]]:
         """Cells with evidence by (arm, point), in the order of repeats."""
-        _, cells = read_run(self.directory)
-        return groups(cell for cell in cells if cell.evidence)
+        listed = self.summary.get("cells") or ()
+        return groups(self._cell(c) for c in listed if c["status"] in _WITH_RESULT)
+
+    def _cell(self, entry: Mapping[str, Any]) -> Cell:
+        """Return a cell with its samples; its summary has judged them already."""
+        calibration = read(self.directory / "calibration.json") or None
+        found = evidence_of(self.directory / entry["path"], calibration)
+        return Cell(entry, entry["status"], found.manifest, found)
 
     @property
     def arms(self) -> tuple[str, ...]:
