@@ -1,13 +1,15 @@
-"""Experiment 5.1, what it costs to run a model elsewhere: figures 12a to 12c."""
+"""Experiment 5.1, what it costs to run a model elsewhere: figures 12a to 12d."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
+from djinnload.report.amounts import number
 from djinnload.report.experiments import marks, models
 from djinnload.report.experiments.arms import split
 from djinnload.report.experiments.base import Datum, Experiment, Figure, Panel, Run
+from djinnload.summary.claimed import Place
 from djinnload.units import MS
 
 if TYPE_CHECKING:
@@ -21,15 +23,27 @@ ARMS = (NATIVE, BLIND, FULL)
 TIME = "mean(request_latency)"
 
 
-def _over_size(run: Run, arm: str) -> list[Datum]:
+def _arms(run: Run, kind: str) -> list[str]:
+    """Return the arms of a kind: of blind ones there may be several, by size."""
+    return [arm for arm in run.arms if arm.startswith(kind)]
+
+
+def _places(run: Run, kind: str) -> list[Place]:
+    """Return where an arm of a kind was measured."""
+    every = run.places(_arms(run, kind))
+    return [place for place in every if run.evidence(place.arm, place.point)]
+
+
+def _over_size(run: Run, kind: str) -> list[Datum]:
     """Return the overhead of an arm against native, over the model's parameters."""
     return [
         run.datum(
             f"overhead({TIME})",
             **place._asdict(),
             x=models.parameters(run, place.point) / 1e6,
+            series=kind,
         )
-        for place in run.places([arm])
+        for place in _places(run, kind)
     ]
 
 
@@ -51,15 +65,27 @@ def _times(run: Run) -> list[Datum]:
             TIME,
             **place._asdict(),
             x=models.short(place.point),
-            series=place.arm,
+            series=kind,
             scale=1 / MS,
         )
-        for place in run.places(ARMS)
+        for kind in ARMS
+        for place in _places(run, kind)
+    ]
+
+
+def _parts(run: Run) -> list[Datum]:
+    """Return the parts of the time of a piece of work in full, by model, ms."""
+    return [
+        structs.replace(each, x=models.short(each.point)) for each in split(run, [FULL])
     ]
 
 
 def _sizes(axes: "Axes", data: Sequence[Datum]) -> None:
+    from matplotlib.ticker import NullFormatter
+
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda v, _: number(v))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     _beside_native(axes, data)
 
 
@@ -71,7 +97,7 @@ def _beside_native(axes: "Axes", data: Sequence[Datum]) -> None:
 def _sized(arm: str) -> Panel:
     return Panel(
         "million parameters (logarithmic)",
-        f"overhead of {arm}, % of {NATIVE}'s time",
+        "overhead, % of native",
         lambda run: _over_size(run, arm),
         _sizes,
         arm,
@@ -97,7 +123,7 @@ _12B = Figure(
     panels=(
         Panel(
             f"data saved, % of {BLIND}'s bytes",
-            f"overhead, % of {NATIVE}'s time",
+            "overhead, % of native",
             _over_saved,
             _beside_native,
         ),
@@ -106,25 +132,26 @@ _12B = Figure(
 _12C = Figure(
     id="12c",
     slug="net",
-    title="Net effect: what a request takes in each arm, and where its time goes",
-    said="Mean time of a request by model and arm; and mean time of a piece of work by "
-    "part: queue and compute (the server's word), transfer (the rest of service), idle",
-    panels=(
-        Panel("model", "ms a request", _times, marks.bars, "Time of a request"),
-        Panel(
-            "arm and model",
-            "ms a piece of work",
-            lambda run: split(run, ARMS),
-            marks.stacked,
-            "Where it goes",
-        ),
-    ),
-    size_in=(13.0, 4.6),
+    title="Net effect: what a request takes in each arm",
+    said="Mean time of a request by model and arm; of a blind arm that makes fewer "
+    "tokens, of those that it makes",
+    panels=(Panel("model", "ms a request", _times, marks.bars),),
+    size_in=(9.6, 4.2),
+)
+_12D = Figure(
+    id="12d",
+    slug="split",
+    title="Where the time goes in full",
+    said="Mean time of a piece of work by part: queue and compute (the server's word, "
+    "compute with the plan where one is made), transfer (the rest of service: protocol "
+    "and network), and idle",
+    panels=(Panel("model", "ms a piece of work", _parts, marks.stacked),),
+    size_in=(8.0, 4.0),
 )
 
 EXPERIMENT = Experiment(
     id="5.1",
     title="What it costs to run a model elsewhere",
     arms=ARMS,
-    figures=(_12A, _12B, _12C),
+    figures=(_12A, _12B, _12C, _12D),
 )
