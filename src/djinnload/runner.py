@@ -355,8 +355,7 @@ class _Conductor:
         if at.warmup_sessions:
             self._tell(f"warming up for {at.cell.id}", phase="warmup", cell=at.cell.id)
         await anyio.Path(directory).mkdir(parents=True)
-        models = self.planner.workshop.models
-        guard = loss.Guard(boot, at, models, self.options.stop)
+        guard = loss.Guard(boot, at, self.planner.workshop.models, self.options.stop)
         conditions = Conditions(
             target=boot.target,
             # Unique among all sessions that the server ever sees.
@@ -365,12 +364,8 @@ class _Conductor:
             stop=self.options.stop,
             alive=guard.alive,
         )
-        made = documents.cell(
-            at,
-            boot,
-            precise=conditions.early_ns > 0,
-            declare=self.options.declare,
-        )
+        precise, declared = conditions.early_ns > 0, self.options.declare
+        made = documents.cell(at, boot, precise=precise, declare=declared)
 
         def watch(seen: Watch) -> None:
             of = job, self.order, self.scenario, self.path
