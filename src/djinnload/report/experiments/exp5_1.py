@@ -81,9 +81,10 @@ def _parts(run: Run) -> list[Datum]:
 
 
 def _sizes(axes: "Axes", data: Sequence[Datum]) -> None:
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda v, _: number(v))
     axes.xaxis.set_minor_formatter(NullFormatter())
     _beside_native(axes, data)
