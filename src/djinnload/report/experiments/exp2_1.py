@@ -46,6 +46,7 @@ _6B = Figure(
     said="Mean time of an answer by part: in the server's queue and in execution (its "
     "own word), transfer (the rest of its requests' service), and idle (none of them "
     "under way)",
+    note="An interval is that of the part whose upper end it stands at",
     panels=(
         Panel("arm", "ms an answer", lambda run: split(run, ARMS), marks.stacked),
         Panel("arm", "% of its latency", lambda run: shares(run, ARMS), marks.stacked),

@@ -63,18 +63,25 @@ def bars(axes: "Axes", data: Sequence[Datum]) -> None:
 
 
 def stacked(axes: "Axes", data: Sequence[Datum]) -> None:
-    """Draw a bar an x, its series on top of each other; no intervals."""
+    """Draw a bar an x, its series on top of each other; intervals at their upper ends.
+
+    Those of a bar stand beside each other, in the order of the series.
+    """
     groups, series = _distinct(d.x for d in data), _distinct(d.series for d in data)
     _plain(axes)
+    tops: dict[str | float, float] = {}
     for look, name in enumerate(series):
+        aside = 0.7 * _WIDTH * ((look + 0.5) / len(series) - 0.5)
         for each in (d for d in data if d.series == name):
-            below = sum(
-                d.value or 0.0
-                for d in data
-                if d.x == each.x and series.index(d.series) < look
-            )
-            at = groups.index(each.x)
-            axes.bar(at, each.value or 0.0, _WIDTH, bottom=below, **_fill(look, name))
+            at, value = groups.index(each.x), each.value or 0.0
+            below = tops.get(each.x, 0.0)
+            axes.bar(at, value, _WIDTH, bottom=below, **_fill(look, name))
+            if each.ci95:
+                ends = [[max(abs(value - end), 0.0)] for end in each.ci95]
+                style: dict[str, Any] = {"ecolor": INK, "elinewidth": 1, "capsize": 2.5}
+                axes.errorbar(at + aside, below + value, yerr=ends, fmt="none", **style)
+            tops[each.x] = below + value
+    axes.set_ylim(bottom=0)
     _ticks(axes, groups)
 
 
