@@ -35,7 +35,7 @@ class Cell(Struct, frozen=True):
     Attributes:
         entry: Its entry in index.json: id, path, boot, ….
         status: done, void, missing, failed, skipped.
-        evidence: None unless done or void; then neither are summary and findings.
+        evidence: None unless done or void; then there is no summary either.
         error: Why it could not be read.
     """
 
@@ -255,11 +255,8 @@ def _unfinished(cells: Iterable[Cell]) -> Iterator[Finding]:
         listed = f" ({named})" * bool(lost)
         yield void("INCOMPLETE", f"no cell has a result{listed}; run it again", 0.0)
     elif lost:
-        yield void(
-            "INCOMPLETE",
-            f"{len(lost)} of the planned cells have no result ({named}); run it again",
-            float(len(lost)),
-        )
+        why = f"{len(lost)} of the planned cells have no result ({named})"
+        yield void("INCOMPLETE", f"{why}; run it again", float(len(lost)))
 
 
 def _why_lost(cell: Cell) -> str:
