@@ -1,28 +1,27 @@
 """A scenario → what a run of it would do, for ``djinnload check``; opens nothing."""
 
 from collections.abc import Mapping, Sequence
-from random import Random
 
 from msgspec import Struct, structs
 
-from djinnload import calibrate
-from djinnload.models import weights
+from djinnload import calibrate, traffic
+from djinnload.errors import ScenarioError
 from djinnload.plan import CellPlan, Pace, Workshop, plan
-from djinnload.scenarios import rates
-from djinnload.scenarios.cells import cells, skipped
+from djinnload.scenarios import behaviours, rates
+from djinnload.scenarios.cells import Cell, cells, skipped
 from djinnload.scenarios.load import Scenario
 from djinnload.scenarios.points import points
 from djinnload.scenarios.population import Population as Declared
 from djinnload.scenarios.population import UserRamp
 from djinnload.scenarios.schema import Run
-from djinnload.schedule import Population
-from djinnload.spi import Model, Outcome, Reply, Request, Session
-from djinnload.units import format_ns
+from djinnload.spi import Model
+from djinnload.traffic import Traffic
+from djinnload.units import format_bytes, format_ns
 
 __all__ = ("Description", "Expected", "describe")
 
-#: Requests after which a session that is rehearsed counts as endless.
-_REHEARSED = 100_000
+#: That an arm may spend on sending weights and state without being asked, seconds.
+LONG_S = 1800.0
 
 
 class Expected(Struct, frozen=True):
@@ -38,6 +37,7 @@ class Expected(Struct, frozen=True):
         requests: Of one session that is answered at once; None if it cannot be told.
         nbytes: Of the tensors that one such session sends, with weights if the arm
             sends them, without state that comes and goes; None if it cannot be told.
+        shipped: What one session puts on the wire, if the arm sends weights or state.
     """
 
     name: str
@@ -50,7 +50,26 @@ class Expected(Struct, frozen=True):
     sessions: float | None
     requests: int | None
     nbytes: int | None
+    shipped: Traffic | None
     objectives: tuple[str, ...]
+
+
+class Shipping(Struct, frozen=True):
+    """What an arm that sends weights or state puts on the wire, all cells together.
+
+    Attributes:
+        sent: Bytes, at the least; with warm-up.
+        received: Bytes, at the least.
+        per_s: Bytes a second that are taken for granted.
+        network: Whether that is the rate of the target's network, or loopback's.
+        seconds: At the least.
+    """
+
+    sent: float
+    received: float
+    per_s: float
+    network: bool
+    seconds: float
 
 
 class Description(Struct, frozen=True):
@@ -70,6 +89,8 @@ class Description(Struct, frozen=True):
             of these is not known.
         grace_s: That may come on top, at most.
         calibrated: Whether capacity is measured first.
+        shipping: Of each arm that sends weights or state, where the number of its
+            sessions is known.
     """
 
     scenario: str
@@ -85,6 +106,7 @@ class Description(Struct, frozen=True):
     seconds: float | None
     grace_s: float
     calibrated: bool
+    shipping: Mapping[str, Shipping]
 
 
 def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Description:
@@ -105,6 +127,7 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
     populations: dict[str, tuple[Expected, ...]] = {}
     seconds: dict[str, float | None] = {}
     asked: dict[str, Mapping[str, str]] = {}
+    sizes: dict[str, int] = {}
     for cell in order:
         key = cell.variant if scenario.sweeps else cell.arm
         if key in populations:
@@ -116,7 +139,9 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
             asked[cell.arm] = planned.behaviours
         seconds[key] = _seconds([run])
         populations[key] = tuple(
-            _expected(planned, i, declared, workshop.models, symbolic=pinned is None)
+            _expected(
+                planned, i, declared, workshop.models, sizes, symbolic=pinned is None
+            )
             for i, declared in enumerate(cell.scenario.populations)
         )
     runs = [cell.scenario.scenario for cell in order]
@@ -139,6 +164,81 @@ def describe(scenario: Scenario, arms: Sequence[str] | None = None) -> Descripti
         seconds=None if cells_s is None else cells_s + calibration,
         grace_s=sum(r.grace for r in runs if not r.duration.sessions) / 1e9,
         calibrated=measured,
+        shipping=_shipping(order, populations, swept=bool(scenario.sweeps)),
+    )
+
+
+def refuse_long(
+    scenario: Scenario,
+    arms: Sequence[str] | None = None,
+    *,
+    told: Description | None = None,
+) -> None:
+    """Raise ScenarioError if an arm spends over `LONG_S` on sending weights or state.
+
+    Args:
+        scenario: To be run.
+        arms: As of `describe`.
+        told: What `describe` said of it; None: it is asked, if need be.
+    """
+    named = [each.name for each in scenario.arms]
+    if not any(traffic.ships(behaviours.of_arm(scenario.arms, n)) for n in named):
+        return
+    for arm, each in (told or describe(scenario, arms)).shipping.items():
+        if each.seconds > LONG_S:
+            raise ScenarioError(
+                f"$.arm[{named.index(arm)}] ({arm})",
+                f"sends {format_bytes(each.sent)} and gets "
+                f"{format_bytes(each.received)} of weights and state, at "
+                f"{format_bytes(each.per_s)}/s at least {each.seconds / 60:.0f} min; "
+                "give it fewer repeats (arm.repeats) or a smaller workload (arm.set, "
+                "with comparison.equal_work = prefix), leave it out with --arm, or say "
+                "--yes-long",
+            )
+
+
+def _shipping(
+    order: Sequence[Cell],
+    populations: Mapping[str, tuple[Expected, ...]],
+    *,
+    swept: bool,
+) -> dict[str, Shipping]:
+    found: dict[str, Shipping] = {}
+    warm: set[str] = set()
+    for cell in order:
+        key = cell.variant if swept else cell.arm
+        warmup = cell.scenario.scenario.warmup
+        first = key not in warm or warmup.at == "cell"
+        warm.add(key)
+        for each in populations[key]:
+            if each.shipped is not None and each.sessions is not None:
+                before = first * warmup.sessions * (each.users or 1)
+                made = _put(each.shipped, each.sessions + before, cell.scenario)
+                found[cell.arm] = _added(found.get(cell.arm), made)
+    return found
+
+
+def _put(each: Traffic, sessions: float, scenario: Scenario) -> Shipping:
+    network = scenario.target.network
+    rate = None if network is None else network.rate
+    per_s = traffic.LOOPBACK_PER_S if rate is None else float(rate)
+    return Shipping(
+        sent=sessions * each.sent,
+        received=sessions * each.received,
+        per_s=per_s,
+        network=rate is not None,
+        seconds=sessions * each.seconds(per_s),
+    )
+
+
+def _added(before: Shipping | None, more: Shipping) -> Shipping:
+    if before is None:
+        return more
+    return structs.replace(
+        more,
+        sent=before.sent + more.sent,
+        received=before.received + more.received,
+        seconds=before.seconds + more.seconds,
     )
 
 
@@ -154,6 +254,7 @@ def _expected(
     index: int,
     declared: Declared,
     models: Sequence[Model],
+    sizes: dict[str, int],
     *,
     symbolic: bool,
 ) -> Expected:
@@ -161,7 +262,7 @@ def _expected(
     unknown = symbolic and rates.relative(declared.arrival)
     offered = None if unknown else pace.offered_per_s
     named = {model.name: model for model in models}
-    requests, nbytes = _rehearsed(planned.populations[index], named)
+    each = traffic.of_session(planned.populations[index], named, sizes)
     return Expected(
         name=declared.name,
         workload=str(declared.workload["use"]),
@@ -171,8 +272,9 @@ def _expected(
         load=_load(planned.cell.scenario, declared),
         rate=_rate(planned.cell.scenario, declared),
         sessions=_sessions(planned, pace, offered),
-        requests=requests,
-        nbytes=nbytes,
+        requests=None if each is None else each.requests,
+        nbytes=None if each is None else each.inputs,
+        shipped=each if traffic.ships(planned.behaviours) else None,
         objectives=declared.objectives,
     )
 
@@ -210,35 +312,3 @@ def _rate(scenario: Scenario, declared: Declared) -> str:
     rate = str(arrival.get("rate", arrival.get("process", "")))
     load = scenario.scenario.load
     return rate if load == 1 or not rates.relative(rate) else f"{rate} × {load:g}"
-
-
-def _rehearsed(
-    population: Population, models: Mapping[str, Model]
-) -> tuple[int | None, int | None]:
-    """Return requests and bytes sent of one session whose replies hold nothing."""
-    session = population.session(Session(rng=Random(0)))  # a rehearsal draws anything
-    count = nbytes = 0
-    try:
-        request = next(session)
-        while count < _REHEARSED:
-            count += 1
-            nbytes += _sent(request, population.behaviours, models)
-            request = session.send(Reply(Outcome.OK))
-    except StopIteration:
-        return count, nbytes
-    except Exception:  # noqa: BLE001 - it needs real answers; that is no fault
-        return None, None
-    finally:
-        session.close()
-    return None, None
-
-
-def _sent(
-    request: Request, behaviours: Mapping[str, str], models: Mapping[str, Model]
-) -> int:
-    recomputed = behaviours.get("state") == "recomputed"
-    inputs = request.full if recomputed and request.full else request.inputs
-    nbytes = sum(tensor.nbytes for tensor in inputs.values())
-    if behaviours.get("weights") == "per_call":
-        nbytes += weights.nbytes(models[request.model])
-    return nbytes

@@ -91,6 +91,17 @@ def test_given_is_arm_by_arm():
     ]
 
 
+@pytest.mark.parametrize("order", ["given", "interleaved", "shuffled"])
+def test_an_arm_may_have_fewer_repeats(order):
+    found = cells(
+        scenario(order, arms=ARMS.replace('"fcfs"', '"fcfs"\nrepeats = 2', 1))
+    )
+    whole = [*(f"{arm}{r}" for arm in ("qos", "none") for r in range(4))]
+    assert sorted(ids(found)) == sorted([*whole, "fcfs0", "fcfs1"])
+    if order == "given":
+        assert ids(found)[3:7] == ["qos3", "fcfs0", "fcfs1", "none0"]
+
+
 def test_shuffled_is_decided_by_the_seed_alone():
     first, again = cells(scenario("shuffled")), cells(scenario("shuffled"))
     assert ids(first) == ids(again)

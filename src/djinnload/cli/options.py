@@ -18,6 +18,7 @@ __all__ = (
     "SEED",
     "SET",
     "WORKERS",
+    "YES_LONG",
     "exported",
     "loaded",
     "pair",
@@ -39,6 +40,11 @@ REPEATS = click.option("--repeats", type=click.IntRange(1, 99), help="Of every a
 WORKERS = click.option(
     "--workers", type=int, metavar="N", help="Processes that share the load."
 )
+YES_LONG = click.option(
+    "--yes-long",
+    is_flag=True,
+    help="Also if an arm sends weights and state for over 30 minutes.",
+)
 SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
 PROGRESS = click.option(
     "--progress",
@@ -51,6 +57,7 @@ PROGRESS = click.option(
 JSON = click.option(
     "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
 )
+
 EXPORT = click.option(
     "--export",
     "exports",

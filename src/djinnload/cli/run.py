@@ -16,6 +16,7 @@ from djinnload.cli.options import (
     SEED,
     SET,
     WORKERS,
+    YES_LONG,
     exported,
     loaded,
     pair,
@@ -53,6 +54,7 @@ __all__ = ("check", "run")
     metavar="DIR",
     help="Do what the run of DIR lacks, and nothing else; SCENARIO is not needed.",
 )
+@YES_LONG
 @EXPORT
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
 @PROGRESS
@@ -71,6 +73,7 @@ def run(
     accept: tuple[str, ...],
     declare: tuple[str, ...],
     resume: Path | None,
+    yes_long: bool,
     exports: tuple[str, ...],
     quiet: bool,
     style: str,
@@ -90,6 +93,10 @@ def run(
         raise click.UsageError("Missing argument 'SCENARIO'.")
     asked = loaded(source, changes, duration, repeats, seed)
     refuse_exports(exports, asked)
+    if not (yes_long or resume):
+        from djinnload.describe import refuse_long
+
+        refuse_long(asked, arms or None)
     from djinnload.report import ending
     from djinnload.runner import run as run_scenario
 
@@ -120,6 +127,7 @@ def run(
 @REPEATS
 @SEED
 @SET
+@YES_LONG
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def check(
     *,
@@ -129,13 +137,14 @@ def check(
     repeats: int | None,
     seed: int | None,
     changes: tuple[str, ...],
+    yes_long: bool,
     as_json: bool,
 ) -> None:
     """Validate SCENARIO and print what a run would do; opens nothing."""
     import msgspec
 
     from djinnload.boots import network
-    from djinnload.describe import describe
+    from djinnload.describe import describe, refuse_long
     from djinnload.scenarios.cells import cells
 
     asked = loaded(scenario, changes, duration, repeats, seed)
@@ -143,7 +152,9 @@ def check(
     network.refuse(cell.scenario for cell in cells(asked, arms or None))
     if as_json:
         click.echo(msgspec.json.encode(found).decode())
-        return
-    from djinnload.report import plan_text
+    else:
+        from djinnload.report import plan_text
 
-    plan_text.show_plan(found)
+        plan_text.show_plan(found)
+    if not yes_long:
+        refuse_long(asked, told=found)

@@ -119,7 +119,7 @@ async def needs_of(
         for key, found in told.populations.items()
         for counts in [[_requests(e.sessions, e.requests) for e in found]]
     }
-    total = sum(n for n, _ in due.values()) * scenario.scenario.repeats
+    total = sum(due[cell.variant if scenario.sweeps else cell.arm][0] for cell in order)
     # So many sessions come as fast as they are served, whatever that is.
     rate = max(n / seconds if seconds else math.inf for n, seconds in due.values())
     return Needs(

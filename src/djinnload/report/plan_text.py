@@ -9,6 +9,7 @@ from rich.table import Table
 from djinnload.describe import Description, Expected
 from djinnload.report.amounts import number
 from djinnload.scenarios import behaviours
+from djinnload.units import SECOND, format_bytes, format_ns
 
 __all__ = ("show_plan",)
 
@@ -27,7 +28,7 @@ def show_plan(plan: Description) -> None:
             console.print(table)
     if plan.behaviours:
         console.print(_matrix(plan))
-    for line in _left_out(plan):
+    for line in (*_left_out(plan), *_shipped(plan)):
         console.print(line, markup=False)
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
@@ -56,6 +57,9 @@ def _counted(plan: Description) -> str:
         return told
     left_out = len(plan.skipped) * plan.repeats
     less = f", less {left_out} that are skipped" * bool(left_out)
+    every = len(plan.points) * len(arms) * plan.repeats
+    if fewer := every - left_out - len(plan.cells):
+        less += f", less {fewer} of arms with fewer repeats"
     return (
         f"{told} = {len(plan.points)} points × {len(arms)} arms × "
         f"{plan.repeats} repeats{less}"
@@ -104,6 +108,27 @@ def _left_out(plan: Description) -> Iterator[str]:
         points.setdefault(arm, []).append(point)
     for arm, at in points.items():
         yield f"arm {arm}: n/a at {', '.join(at)}"
+
+
+def _shipped(plan: Description) -> Iterator[str]:
+    """Yield what the wire of each arm that sends weights or state has to take."""
+    for key, populations in plan.populations.items():
+        for each in populations:
+            if each.shipped is not None:
+                yield (
+                    f"arm {key}, {each.name}: ships at least "
+                    f"{format_bytes(each.shipped.sent)} there and "
+                    f"{format_bytes(each.shipped.received)} back a session of "
+                    f"{each.shipped.requests} requests"
+                )
+    for arm, all_ in plan.shipping.items():
+        whose = "its network" if all_.network else "loopback, assumed"
+        yield (
+            f"arm {arm}: {format_bytes(all_.sent)} there and "
+            f"{format_bytes(all_.received)} back in all, at "
+            f"{format_bytes(all_.per_s)}/s ({whose}) at least "
+            f"{format_ns(all_.seconds * SECOND)}"
+        )
 
 
 _PLANNED = ("population", "class", "workload", "load", "sessions", "requests")

@@ -119,7 +119,11 @@ def _rounds(
         if skips(arm, point) is skipped
     ]
     return [
-        [_cell(*each, scenario.scenario.seed, r) for each in under]
+        [
+            _cell(point, arm, each, scenario.scenario.seed, r)
+            for point, arm, each in under
+            if arm.repeats is None or r < arm.repeats
+        ]
         for r in range(scenario.scenario.repeats)
     ]
 
@@ -141,7 +145,9 @@ def _ordered(rounds: list[list[Cell]], scenario: Scenario) -> list[Cell]:
     """Return the cells of *rounds*, one round a repeat, in the scenario's order."""
     order = scenario.scenario.order
     if order == "given":
-        return [cell for variant in zip(*rounds, strict=True) for cell in variant]
+        places = {cell.variant: i for i, cell in enumerate(rounds[0])}
+        every = (cell for each in rounds for cell in each)
+        return sorted(every, key=lambda cell: places[cell.variant])
     if order == "interleaved":
         turned = (_turned(each, number) for number, each in enumerate(rounds))
         return [cell for each in turned for cell in each]

@@ -185,6 +185,7 @@ class Arm(Config, frozen=True, kw_only=True):
 
     Attributes:
         judged: Whether its objectives decide the exit code.
+        repeats: The most that it has, the scenario's first ones; None: all.
         set: Values by path, such as ``target.server.policy``.
         unset: Paths removed.
         skip: Of a sweep, by its name: values that this arm is not measured at.
@@ -194,6 +195,7 @@ class Arm(Config, frozen=True, kw_only=True):
 
     name: Name
     judged: bool = True
+    repeats: Annotated[int, Meta(ge=1, le=10_000)] | None = None
     set: dict[str, Any] = field(default_factory=dict)
     unset: tuple[str, ...] = ()
     skip: dict[str, tuple[Any, ...]] = field(default_factory=dict)
