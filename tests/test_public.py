@@ -107,6 +107,6 @@ def test_the_version_is_the_package_s():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.toml")), ids=str)
 def test_a_shipped_scenario_passes_check(path, capsys):
-    assert cli.invoke(["check", str(path), "--json"]) == 0
+    assert cli.invoke(["check", str(path), "--json", "--yes-long"]) == 0
     assert json.loads(capsys.readouterr().out)["scenario"] == path.stem
     assert path.stem in shipped()
