@@ -43,7 +43,7 @@ def test_a_package_is_whole(package):
 
 
 def test_a_plugin_that_is_not_installed_is_named_with_its_package(monkeypatch):
-    monkeypatch.setattr(registry, "entries", lambda _: [])
+    monkeypatch.setattr(registry.metadata, "entry_points", lambda **_: [])
     workloads = ((registry.WORKLOADS, name) for name in ("agents", "digits"))
     for group, name in (*workloads, (registry.ARRIVALS, "diurnal")):
         with pytest.raises(UnknownName, match=f"pip install djinnload-{name}"):

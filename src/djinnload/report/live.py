@@ -16,7 +16,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from djinnload.clock import monotonic_ns
+from djinnload.clock import monotonic_ns, wall_ns
 from djinnload.reading.files import MARKS
 from djinnload.result import Progress
 
@@ -111,9 +111,10 @@ class LiveView:
 
 def mark(run_dir: Path, cell: str) -> None:
     """Write down that something happened now, in `MARKS` of *run_dir*."""
+    now = datetime.fromtimestamp(wall_ns() / 1e9, UTC)
     at = {
         "t_ns": monotonic_ns(),
-        "utc": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "utc": now.isoformat(timespec="milliseconds"),
         "cell": cell,
     }
     with suppress(OSError), (run_dir / MARKS).open("ab") as file:
