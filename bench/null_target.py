@@ -2,7 +2,7 @@
 
 By the real runner with its real clock and recorder, on one core: an open loop well below
 saturation, where CPU a request is the figure, and a closed loop, where requests/s are.
-Probes, recorder thread and event loop are in it; planning and folding are not: the CPU
+Probes, recording and event loop are in it; planning and folding are not: the CPU
 is the process's own between two of its probes a second apart or more.
 """
 

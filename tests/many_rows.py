@@ -1,6 +1,6 @@
 """Write a cell of very many rows at once: `python tests/many_rows.py RUN ROWS`.
 
-Arrays instead of a simulation, in batches of 500 as the recorder makes them; two
+Arrays instead of a simulation, in batches as the recorder makes them; two
 populations, chat of a prefill and three decodes a turn. RUN becomes a run of one cell.
 """
 

@@ -38,10 +38,7 @@ def _devices(evidence: CellEvidence) -> list[str]:
 
 
 def _inside(evidence: CellEvidence, device: str) -> Array:
-    times, values = evidence.probe("util", source=SOURCE, device=device)
-    begin, end = evidence.window_ns
-    found: Array = values[(times >= begin) & (times <= end)]
-    return found
+    return evidence.course("util", source=SOURCE, device=device)[1]
 
 
 def decisions(repeats: Sequence[CellEvidence]) -> list[objective.Decision]:

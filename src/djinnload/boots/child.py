@@ -30,7 +30,7 @@ from djinnload.boots.network import Link
 from djinnload.clock import monotonic_ns
 from djinnload.errors import HostError
 
-__all__ = ("EMBEDDED", "PATIENCE_S", "Child", "embedded", "tail")
+__all__ = ("EMBEDDED", "PATIENCE_S", "Child", "embedded", "keep_to", "tail")
 
 #: Name of the server that is part of this package.
 EMBEDDED = "the reference server"
@@ -168,10 +168,7 @@ async def embedded(
         with log.open("ab") as out:
             process = await _open(argv, environment, out)
         try:
-            if cores is not None:
-                # Before it has made any thread: those take after the first.
-                with suppress(ProcessLookupError):
-                    os.sched_setaffinity(process.pid, cores)
+            keep_to(process, cores)
             return process, await _ready(process, log, ready_s)
         except BaseException:
             await _ended(process)
@@ -219,6 +216,16 @@ async def _ready(process: anyio.abc.Process, log: Path, ready_s: float) -> _Read
         raise HostError(f"the reference server {reason}; its log {log}:\n{tail(log)}")
     reason = f"was not ready within {ready_s:g} s"
     raise HostError(f"the reference server {reason}; its log {log}:\n{tail(log)}")
+
+
+def keep_to(process: anyio.abc.Process, cores: Collection[int] | None) -> None:
+    """Keep *process* to *cores*; None: it may use any.
+
+    Before it has made any thread: those take after the first.
+    """
+    if cores is not None:
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(process.pid, cores)
 
 
 async def _ended(process: anyio.abc.Process) -> None:

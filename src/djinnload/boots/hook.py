@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 from msgspec import Struct
 
-from djinnload.boots.child import PATIENCE_S, Child, tail
+from djinnload.boots.child import PATIENCE_S, Child, keep_to, tail
 from djinnload.boots.network import Link
 from djinnload.errors import HostError, ScenarioError
 
@@ -90,10 +90,7 @@ async def launched(
         with log.open("ab") as out:
             process = await _open(command, out, link)
         try:
-            if cores is not None:
-                # Before it has made any thread: those take after the first.
-                with suppress(ProcessLookupError):
-                    os.sched_setaffinity(process.pid, cores)
+            keep_to(process, cores)
             await _listening(process, command, log, link)
         except BaseException:
             await _ended(process)

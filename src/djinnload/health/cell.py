@@ -146,6 +146,24 @@ class CellEvidence(Struct, frozen=True):
         order = np.argsort(times[near], kind="stable")
         return times[near][order], values[near][order]
 
+    def course(
+        self, name: str, *, source: str, device: str = ""
+    ) -> tuple[Array, Array]:
+        """Return when a probe was read in measure, and values; none from outside.
+
+        Args:
+            name: As of `probe`.
+            source: As of `probe`.
+            device: As of `probe`.
+
+        Returns:
+            Seconds since measure began (float64), and values (float64).
+        """
+        times, values = self.probe(name, source=source, device=device)
+        begin, end = self.window_ns
+        mine = (times >= begin) & (times <= end)
+        return (times[mine] - begin) / SECOND, values[mine]
+
 
 def _sent(
     sent: Array, done: Array, by: Array | None, worker: str

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = (
     "MARKS",
     "read_checks",
+    "read_document",
     "read_json",
     "read_marks",
     "read_probes",
@@ -129,6 +130,14 @@ def write_checks(cell_dir: Path, worker: int, rows: Iterable[Checked]) -> None:
     with pa.ipc.new_stream(sink, _check_schema()) as writer:
         writer.write_table(pa.table(found, schema=_check_schema()))
     _replace(Path(cell_dir) / "checks" / f"w{worker}.arrows", sink.getvalue())
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return a JSON object; empty: it is missing, or is none."""
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        found = read_json(path)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def read_marks(run_dir: Path) -> list[dict[str, Any]]:

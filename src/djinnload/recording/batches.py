@@ -1,9 +1,7 @@
 """Rows → Arrow batches of `sample.schema`: whole columns at a time, in C.
 
-It runs in the recorder's thread and holds the GIL, so it costs the event loop what it
-takes: a column that says the same on every row, as most do, is only counted. It does
-not let go of the GIL either, as `pyarrow.array` would for each column: to get it back
-takes a switch interval, and the busy loop a switch, each time.
+It runs in a process of its own, beside the generator and maybe on the same core, so a
+column that says the same on every row, as most do, is only counted.
 """
 
 from collections.abc import Collection
@@ -182,7 +180,7 @@ class SampleBatches:
         known = self._known.get(name)
         if known is None or len(known) != len(words):
             known = self._known[name] = pa.array(list(words), pa.string())
-        # Unsafe: the codes need no check, which would let go of the GIL.
+        # Unsafe: the codes need no check.
         indices = _array(codes, pa.int32())
         return pa.DictionaryArray.from_arrays(indices, known, safe=False)
 

@@ -245,22 +245,21 @@ class _Link:
             self._process.wait()
 
     def _step(self) -> bool:
-        try:
+        order, over = None, False
+        with suppress(Empty):
             order = self._orders.get(timeout=TICK_S)
-        except Empty:
-            order = Rows(0, [])  # of no channel: nothing is asked
+            over = order is None
         for channel in tuple(self._channels.values()):
             if not channel.pumped:
                 # What is appended meanwhile comes next time, or this never ends.
                 for _ in range(0, len(channel.rows), _AT_ONCE):
                     self._write(channel.taken())
-        if order is None:
-            return False
-        if order.channel:
+        if order is not None:
             self._write(encode(order))
             self._hear(self._channels[order.channel])
-        self._read()
-        return True
+        if not over:
+            self._read()
+        return not over
 
     def _hear(self, channel: Channel) -> None:
         while not channel.answered.is_set():

@@ -1,33 +1,22 @@
 """What a report says of proof and environment, from a run's manifests."""
 
-import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from djinnload.reading.files import read_document
 
-from djinnload.reading.files import read_json
-
-__all__ = ("environment", "proof", "read")
+__all__ = ("environment", "proof")
 
 Document = dict[str, Any]
-
-
-def read(path: Path) -> Document:
-    """Return a document, or nothing of what is missing or no JSON."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        found = read_json(path)
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def proof(run_dir: Path, cells: Iterable[Document]) -> Iterator[Document]:
     """Yield what shows that each arm was what it says, equal cells together."""
     rows: dict[str, Document] = {}
     for cell in cells:
-        manifest = read(run_dir / str(cell.get("path")) / "manifest.json")
+        manifest = read_document(run_dir / str(cell.get("path")) / "manifest.json")
         told = manifest.get("proof") or {}
         evidence, settings = told.get("evidence") or {}, told.get("settings") or {}
         echoes = [each for each in told.get("echoes") or () if isinstance(each, dict)]

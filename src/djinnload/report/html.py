@@ -13,6 +13,7 @@ from jinja2 import ChainableUndefined, Environment
 from markupsafe import Markup
 from msgspec import Struct
 
+from djinnload.reading.files import read_document
 from djinnload.report import (
     amounts,
     course_figures,
@@ -76,7 +77,7 @@ def write(run_dir: Path) -> Path:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise FileNotFoundError(f"{run_dir}: no such directory")
-    summary = evidence.read(run_dir / "summary.json")
+    summary = read_document(run_dir / "summary.json")
     if not summary or not (run_dir / "curves.json").exists():
         summary = fold_run(run_dir)
     environment = Environment(
@@ -100,7 +101,7 @@ def write(run_dir: Path) -> Path:
 
 
 def _context(run_dir: Path, summary: Document) -> Document:
-    manifest = evidence.read(run_dir / "manifest.json")
+    manifest = read_document(run_dir / "manifest.json")
     cells = [cell for cell in summary.get("cells") or () if isinstance(cell, dict)]
     rows = list(_rows(summary.get("arms") or {}))
     verdict = summary.get("verdict") or {}
@@ -113,7 +114,7 @@ def _context(run_dir: Path, summary: Document) -> Document:
         "run": run_dir.resolve().name,
         "summary": summary,
         "manifest": manifest,
-        "calibration": evidence.read(run_dir / "calibration.json"),
+        "calibration": read_document(run_dir / "calibration.json"),
         "verdict": verdict,
         "void": void,
         "headline": _headline(summary, rows, cells),
@@ -334,7 +335,7 @@ def _caption(
 def _curves(run_dir: Path) -> dict[tuple[str, str, str, str], figures.Curve]:
     """Return curves by arm, point, population and metric; repeats together."""
     made = {}
-    for each in evidence.read(run_dir / "curves.json").get("curves") or ():
+    for each in read_document(run_dir / "curves.json").get("curves") or ():
         arm = str(each["arm"])
         made[arm, each["point"], each["population"], each["metric"]] = figures.Curve(
             label=arm * (arm != _DEFAULT),

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from jinja2 import ChainableUndefined, Environment
 
 from djinnload.manifest import requirements
-from djinnload.reading.files import read_json
+from djinnload.reading.files import read_document
 from djinnload.reading.weights import weights
 from djinnload.report.amounts import number
 from djinnload.scenarios.text import literal
@@ -61,15 +60,18 @@ def write(run_dir: Path) -> Path:
 
 
 def _context(run_dir: Path) -> dict[str, Any]:
-    manifest = _read(run_dir / "manifest.json")
-    summary = _read(run_dir / "summary.json")
-    entries = _read(run_dir / "index.json").get("cells") or ()
+    manifest = read_document(run_dir / "manifest.json")
+    summary = read_document(run_dir / "summary.json")
+    entries = read_document(run_dir / "index.json").get("cells") or ()
     cells = {
-        str(each["id"]): (each, _read(run_dir / str(each["path"]) / "manifest.json"))
+        str(each["id"]): (
+            each,
+            read_document(run_dir / str(each["path"]) / "manifest.json"),
+        )
         for each in entries
     }
     scenario = manifest.get("scenario") or {}
-    calibration = _read(run_dir / "calibration.json")
+    calibration = read_document(run_dir / "calibration.json")
     versions = manifest.get("versions") or {}
     argv = [str(word) for word in manifest.get("argv") or ()]
     return {
@@ -101,14 +103,6 @@ def _context(run_dir: Path) -> dict[str, Any]:
         "devices": manifest.get("devices") or (),
         "requirements": requirements(manifest).rstrip(),
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return a document, or nothing of what is missing or no JSON."""
-    with suppress(OSError, msgspec.DecodeError):
-        found = read_json(path)
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 def _command(words: Sequence[object] | None) -> str:

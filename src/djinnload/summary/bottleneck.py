@@ -103,9 +103,7 @@ def _mean(series: Sequence[Any]) -> float | None:
 
 
 def _host_cpu(evidence: "CellEvidence") -> Any:
-    times, values = evidence.probe("cpu_share", source="host")
-    begin, end = evidence.window_ns
-    return values[(times >= begin) & (times <= end)]
+    return evidence.course("cpu_share", source="host")[1]
 
 
 def _generator_cpu(evidence: "CellEvidence") -> list[float]:

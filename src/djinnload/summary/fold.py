@@ -22,6 +22,7 @@ from djinnload.health.cell import CellEvidence, judge_cell, not_applicable
 from djinnload.health.generator import cpu_shares
 from djinnload.reading import columns, hlog, packing
 from djinnload.reading.files import (
+    read_document,
     read_json,
     read_marks,
     read_probes,
@@ -80,9 +81,9 @@ def fold_run(run_dir: Path) -> Document:
     or cannot be read, is ``failed``; neither counts in any number.
     """
     run_dir = Path(run_dir)
-    manifest = _read(run_dir / "manifest.json")
-    calibration = _read(run_dir / "calibration.json") or None
-    index = _read(run_dir / "index.json")
+    manifest = read_document(run_dir / "manifest.json")
+    calibration = read_document(run_dir / "calibration.json") or None
+    index = read_document(run_dir / "index.json")
     cells = [
         read_cell(run_dir, entry, calibration, manifest.get("accepted") or ())
         for entry in index.get("cells") or _found(run_dir)
@@ -110,11 +111,11 @@ def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
         ScenarioError: It holds no manifest.
     """
     run_dir = Path(run_dir)
-    if not (manifest := _read(run_dir / "manifest.json")):
+    if not (manifest := read_document(run_dir / "manifest.json")):
         reason = "holds no manifest.json; give the directory that a run printed"
         raise ScenarioError(str(run_dir), reason)
-    calibration = _read(run_dir / "calibration.json") or None
-    entries = _read(run_dir / "index.json").get("cells") or _found(run_dir)
+    calibration = read_document(run_dir / "calibration.json") or None
+    entries = read_document(run_dir / "index.json").get("cells") or _found(run_dir)
     accepted = manifest.get("accepted") or ()
     return manifest, tuple(
         read_cell(run_dir, entry, calibration, accepted, write=False)
@@ -182,7 +183,7 @@ def _scenario(cell_dir: Path) -> str | None:
     above = cell_dir.resolve().parents
     if len(above) <= _ROOT or above[_ROOT - 1].name != "cells":
         return None
-    scenario = _read(above[_ROOT] / "manifest.json").get("scenario")
+    scenario = read_document(above[_ROOT] / "manifest.json").get("scenario")
     name = scenario.get("name") if isinstance(scenario, dict) else None
     return None if name is None else str(name)
 
@@ -297,14 +298,6 @@ def _timed(samples: PopulationSamples, metric: str) -> tuple[Array, Array]:
     return turns.done_ns[known], values[known]
 
 
-def _read(path: Path) -> Document:
-    """Return a document, or nothing of what is missing or no JSON."""
-    with contextlib.suppress(OSError, msgspec.DecodeError):
-        found = read_json(path)
-        return found if isinstance(found, dict) else {}
-    return {}
-
-
 def _found(run_dir: Path) -> Iterable[Document]:
     """Return what an index would say of the cells that have a directory."""
     for manifest in sorted((run_dir / "cells").glob("*/*/r*/manifest.json")):
@@ -335,7 +328,7 @@ def read_cell(
         write: Its summary.json and intervals.hlog too.
     """
     path = run_dir / str(entry.get("path") or f"cells/{entry.get('id')}")
-    manifest = _read(path / "manifest.json")
+    manifest = read_document(path / "manifest.json")
     if not (path / "manifest.json").exists():
         skipped = entry.get("status") == "skipped"
         return Cell(entry, "skipped" if skipped else "missing")

@@ -4,7 +4,8 @@ What figures draw and claims are held against. As everywhere, a turn that is not
 ranks as +inf, and a percentile of too few values is None.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct, structs
@@ -16,7 +17,7 @@ from djinnload.stats import populations as stats
 from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.summary import spread
 
-__all__ = ("Measured", "measured", "of_repeats", "start", "utilised")
+__all__ = ("Measured", "measured", "of_repeats", "over_bins", "start", "utilised")
 
 Interval = tuple[float, float]
 
@@ -108,6 +109,25 @@ def of_repeats(values: Sequence[float]) -> Measured:
     ends = stats.repeat_interval(values, least=_LEAST)
     how = _BY_REPEATS.format(n=len(values)) if ends else NO_INTERVAL
     return Measured(float(np.mean(values)), ends, len(values), how, "repeats")
+
+
+def over_bins(
+    looks: Sequence[tuple[Array, Array]], bins: int
+) -> Iterator[tuple[float, Measured]]:
+    """Yield the course of what was looked at in repeats, in even parts of their time.
+
+    Args:
+        looks: Of each repeat, times ≥ 0 and values, of the same shape ``(n,)``.
+        bins: Parts; one in which nobody looked is left out.
+
+    Yields:
+        The middle of a part, and `of_repeats` of each repeat's mean in it.
+    """
+    last = max((float(t[-1]) for t, _ in looks if len(t)), default=0.0)
+    for low, high in pairwise(np.linspace(0, last + 1e-9, bins + 1)):
+        inside = [values[(t >= low) & (t < high)] for t, values in looks]
+        if means := [float(each.mean()) for each in inside if len(each)]:
+            yield float(low + high) / 2, of_repeats(means)
 
 
 def _of(

@@ -14,7 +14,6 @@ from djinnload.health.cell import CellEvidence
 from djinnload.stats.populations import Array
 from djinnload.summary.measured import NO_INTERVAL, Measured, of_repeats
 from djinnload.summary.run import Cell, groups
-from djinnload.units import SECOND
 
 __all__ = ("SHARES", "course", "mean", "memory_of_cell", "memory_of_run")
 
@@ -35,10 +34,7 @@ _COUNTS = ("allocations", "canaries_checked", "corrupted")
 
 def course(evidence: CellEvidence, name: str) -> tuple[Array, Array]:
     """Return when *name* was read in measure, in seconds since it began, and values."""
-    times, values = evidence.probe(name, source="vmu")
-    begin, end = evidence.window_ns
-    mine = (times >= begin) & (times <= end)
-    return (times[mine] - begin) / SECOND, values[mine]
+    return evidence.course(name, source="vmu")
 
 
 def mean(name: str, cells: Sequence[CellEvidence]) -> Measured:

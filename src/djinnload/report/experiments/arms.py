@@ -1,12 +1,10 @@
 """What experiments that compare the arms of the evaluation draw alike."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 from msgspec import structs
 
-from djinnload.health.cell import CellEvidence
 from djinnload.report.experiments import marks
 from djinnload.report.experiments.base import (
     Absent,
@@ -19,7 +17,7 @@ from djinnload.report.experiments.base import (
 from djinnload.stats import populations as stats
 from djinnload.stats.populations import Array, PopulationSamples, Turns
 from djinnload.summary.claimed import Place
-from djinnload.summary.measured import NO_INTERVAL, Measured, of_repeats
+from djinnload.summary.measured import NO_INTERVAL, Measured, of_repeats, over_bins
 from djinnload.units import MS, SECOND
 
 __all__ = (
@@ -173,29 +171,16 @@ def _busy(run: Run, arms: Sequence[str]) -> list[Datum]:
     # The devices are of a cell, whichever populations it has.
     first = (each for each in run.places(arms) if each.point in run.points[:1])
     for arm, point in dict.fromkeys((each.arm, each.point) for each in first):
-        looks = [_looks(each) for each in run.evidence(arm, point)]
+        cells = run.evidence(arm, point)
+        looks = [each.course("util", source="nvml") for each in cells]
         if not looks or not all(len(seconds) for seconds, _ in looks):
             continue
-        last = max(float(seconds.max()) for seconds, _ in looks)
-        for low, high in pairwise(np.linspace(0, last + 1e-9, _BINS + 1)):
-            inside = [busy[(t >= low) & (t < high)] for t, busy in looks]
-            means = [float(busy.mean()) for busy in inside if len(busy)]
-            if means:
-                place = Place(arm, point, "")
-                base = _datum(run, place, of_repeats(means), 100.0)
-                middle = float(low + high) / 2
-                made.append(structs.replace(base, x=middle, start=""))
+        for middle, found in over_bins(looks, _BINS):
+            base = _datum(run, Place(arm, point, ""), found, 100.0)
+            made.append(structs.replace(base, x=middle, start=""))
     if not made:
         raise Absent(_NO_GPU)
     return made
-
-
-def _looks(evidence: CellEvidence) -> tuple[Array, Array]:
-    """Return when GPUs were looked at in measure, seconds since it began, and use."""
-    times, values = evidence.probe("util", source="nvml")
-    begin, end = evidence.window_ns
-    mine = (times >= begin) & (times <= end)
-    return (times[mine] - begin) / SECOND, values[mine]
 
 
 def _part(turns: Turns, part: str) -> Array:

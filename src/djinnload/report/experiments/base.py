@@ -30,8 +30,7 @@ from msgspec import Struct
 from djinnload import claims
 from djinnload.claims import Quantity
 from djinnload.health.cell import CellEvidence
-from djinnload.reading.files import read_json
-from djinnload.report.evidence import read
+from djinnload.reading.files import read_document, read_json
 from djinnload.stats.populations import PopulationSamples
 from djinnload.summary import measured
 from djinnload.summary.claimed import Place, look_up
@@ -108,7 +107,7 @@ class Run:
 
     def _cell(self, entry: Mapping[str, Any]) -> Cell:
         """Return a cell with its samples; its summary has judged them already."""
-        calibration = read(self.directory / "calibration.json") or None
+        calibration = read_document(self.directory / "calibration.json") or None
         found = evidence_of(self.directory / entry["path"], calibration)
         return Cell(entry, entry["status"], found.manifest, found)
 

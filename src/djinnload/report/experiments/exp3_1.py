@@ -7,7 +7,6 @@ import numpy as np
 from msgspec import structs
 
 from djinnload import claims
-from djinnload.health.cell import CellEvidence
 from djinnload.report.experiments import marks
 from djinnload.report.experiments.base import (
     Absent,
@@ -22,10 +21,8 @@ from djinnload.report.experiments.base import (
 )
 from djinnload.report.experiments.models import short
 from djinnload.scenarios import behaviours
-from djinnload.stats.populations import Array
 from djinnload.summary.claimed import look_up
 from djinnload.summary.measured import of_repeats
-from djinnload.units import SECOND
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +72,8 @@ def _memory(run: Run) -> list[Datum]:
     """
     made: list[Datum] = []
     for arm, point in run.groups if NO_ARENA in run.arms else ():
-        looks = [_held(each) for each in run.evidence(arm, point)]
+        cells = run.evidence(arm, point)
+        looks = [each.course("data_reserved_bytes", source="vmu") for each in cells]
         known = [(seconds, held) for seconds, held in looks if len(seconds)]
         last = min((float(seconds.max()) for seconds, _ in known), default=0.0)
         for at in np.linspace(0, last, _BINS) if arm in {FULL, NO_ARENA} else ():
@@ -92,14 +90,6 @@ def _memory(run: Run) -> list[Datum]:
         )
         raise Absent(why)
     return made
-
-
-def _held(evidence: CellEvidence) -> tuple[Array, Array]:
-    """Return when the server was asked, seconds since measure began, and its bytes."""
-    times, values = evidence.probe("data_reserved_bytes", source="vmu")
-    begin, end = evidence.window_ns
-    mine = (times >= begin) & (times <= end)
-    return (times[mine] - begin) / SECOND, values[mine]
 
 
 def _beside_full(axes: "Axes", data: Sequence[Datum]) -> None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 
-import numpy as np
 from msgspec import structs
 
 from djinnload.report.experiments import marks
@@ -22,7 +20,7 @@ from djinnload.report.experiments.base import (
 from djinnload.stats import populations as stats
 from djinnload.summary import memory, spread
 from djinnload.summary.claimed import Place
-from djinnload.summary.measured import Measured, of_repeats
+from djinnload.summary.measured import Measured, over_bins
 from djinnload.units import MS, US
 
 __all__ = ("EXPERIMENT",)
@@ -56,15 +54,11 @@ def _course(name: str) -> Callable[[Run], list[Datum]]:
     def at(run: Run, place: Place) -> list[Datum]:
         cells = run.evidence(place.arm, place.point)
         looks = [memory.course(each, memory.SHARES[name]) for each in cells]
-        last = max((float(t[-1]) for t, _ in looks if len(t)), default=0.0)
         plain = run.datum(name, **place._asdict(), series=_named(run, place), scale=100)
         made = []
-        for low, high in pairwise(np.linspace(0, last + 1e-9, _BINS + 1)):
-            inside = [values[(t >= low) & (t < high)] for t, values in looks]
-            found = of_repeats([float(each.mean()) for each in inside if len(each)])
-            if found.value is not None:
-                told = shown(found, 100) | {"x": float(low + high) / 2, "claim": None}
-                made.append(structs.replace(plain, **told))
+        for middle, found in over_bins(looks, _BINS):
+            told = shown(found, 100) | {"x": middle, "claim": None}
+            made.append(structs.replace(plain, **told))
         if made:  # the plan's number once, at the end of the line
             made[-1] = structs.replace(made[-1], claim=plain.claim)
         return made

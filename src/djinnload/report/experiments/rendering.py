@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from djinnload.errors import ScenarioError
-from djinnload.report import drawing, evidence
+from djinnload.reading.files import read_document
+from djinnload.report import drawing
 from djinnload.report.experiments import EXPERIMENTS, captions, tables
 from djinnload.report.experiments.base import (
     Absent,
@@ -83,7 +84,7 @@ def render(run_dir: Path, summary: Mapping[str, Any]) -> Rendered | None:
     Raises:
         OSError: No room.
     """
-    plan = evidence.read(Path(run_dir) / "manifest.json").get("plan") or {}
+    plan = read_document(Path(run_dir) / "manifest.json").get("plan") or {}
     wanted = EXPERIMENTS.get(str((plan.get("scenario") or {}).get("experiment")))
     if wanted is None:
         return None
