@@ -162,12 +162,12 @@ def cell(*populations, arm="qos", probe=None, calibrated=None, plan=None, **mani
         | (plan or {})
         for each in populations
     }
-    window = {"begin_ns": BEGIN, "end_ns": END}
+    window = {"begin_ns": BEGIN, "end_ns": END, "suspended_ns": 0, "stepped_ns": 0}
+    known = {"arm": arm, "point": "all", "window": window, "gaps": []}
     return CellEvidence(
         populations={each.name: each for each in populations},
         probes=probes() if probe is None else probe,
-        manifest={"arm": arm, "point": "all", "window": window, "populations": plans}
-        | manifest,
+        manifest=known | {"populations": plans} | manifest,
         calibration=calibrated,
     )
 

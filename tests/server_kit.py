@@ -118,9 +118,9 @@ async def registered(address: str, buffers: list[wire.Buffer]) -> dict[str, Any]
     return wire.decode_v1((await asked(address, buffers)).payload)
 
 
-def run(main: Callable[[], Awaitable[None]]) -> None:
+def run(main: Callable[[], Awaitable[None]], timeout_s: float = TIMEOUT_S) -> None:
     async def bounded() -> None:
-        with anyio.fail_after(TIMEOUT_S):
+        with anyio.fail_after(timeout_s):
             await main()
 
     anyio.run(bounded, backend_options=LOOP)

@@ -57,9 +57,10 @@ def ran(tmp_path, cache, *more):
 
 
 def test_every_arm_of_the_smoke_scenario_is_proven_and_right(tmp_path, cache):
-    short = ("--repeats", 1, "--duration", "800ms", "--set", "scenario.warmup=0s")
+    short = ("--repeats", 1, "--set", "scenario.duration.sessions=1",
+             "--set", "scenario.warmup.sessions=1")  # fmt: skip
     words = ("run", "exp2_1_llm_decode_smoke", *short, "--out", "out", "--quiet")
-    done = run_command(*words, *ACCEPT_NOISE, cwd=tmp_path, cache=cache)
+    done = run_command(*words, *ACCEPT_NOISE, cwd=tmp_path, cache=cache, timeout=240)
     run = results(tmp_path / "out")
     assert (done.returncode, codes(run)) == (0, set()), done.stdout + done.stderr
     sent = {}

@@ -27,12 +27,11 @@ class Base:
 
     def __init__(self, options, assets):
         assets.model("echo")
-        self.left = options.after
+        self.after = options.after
 
     def session(self, session):
         yield Request("echo", {"x": X})
-        self.left -= 1
-        if self.left < 0:
+        if session.index >= self.after:
             yield from self.misbehave()
 
 

@@ -17,8 +17,10 @@ from djinnload.findings import CODES
 from djinnload.health.cell import judge_cell, judge_run
 from djinnload.objective import Judged, decide, parse, run_verdict
 from djinnload.summary.run import Cell, run_summary
-from djinnload.units import MS
+from djinnload.units import MS, SECOND
 from health_kit import (  # tests/, by conftest.py
+    BEGIN,
+    END,
     SEEDS,
     cell,
     dialogues,
@@ -139,6 +141,21 @@ def idle(seed):
     return arms(seed, qos=few, fcfs=few, document=alone)
 
 
+def gone(seed):
+    """The server does not answer for 50 ms to 3 s, somewhere in the window."""
+    rng = np.random.default_rng(seed)
+    start = BEGIN + int(rng.uniform(1, 6) * SECOND)
+    gap = {"from_ns": start, "to_ns": start + int(rng.uniform(0.05, 3) * SECOND)}
+    return judged(population(seed), seed=seed, gaps=[gap])
+
+
+def asleep(seed):
+    """The host sleeps for 150 ms to 10 s; its boot clock went on, ours stood still."""
+    slept = int(np.random.default_rng(seed).uniform(0.15, 10) * SECOND)
+    window = {"begin_ns": BEGIN, "end_ns": END, "suspended_ns": slept, "stepped_ns": 0}
+    return judged(population(seed), seed=seed, window=window)
+
+
 def unfinished(seed):
     """One of two planned cells is not there."""
     made = judged(population(seed), seed=seed)
@@ -156,6 +173,8 @@ PROVOKED = {
         judged(population(s), seed=s, probe=probes(s, stall=(300, 30, 2.0)))
     ),
     "CPU": lambda s: of_cell(judged(population(s), seed=s, probe=probes(s, cpu=0.85))),
+    "SERVER_LOST": lambda s: of_cell(gone(s)),
+    "SUSPENDED": lambda s: of_cell(asleep(s)),
     "WRONG": lambda s: of_cell(hurt(s, "verified", 0.002, False)),
     "NO_ANSWERS": lambda s: of_cell(hurt(s, "outcome", 1, "error")),
     "ARRIVALS": lambda s: of_cell(judged(population(s, sends=in_ticks), seed=s)),

@@ -67,7 +67,8 @@ def test_healthy_runs_are_left_alone():
     assert runs <= 2 * HEALTHY / 100
     # Each rule had a say in at least 100 of them, but for LITTLE (1,000 requests).
     assert looked["LITTLE"] <= HEALTHY / 2
-    assert set(looked) == {"LITTLE", "saturated", "no-queue", "UNPROVEN"}
+    never = {"saturated", "no-queue", "UNPROVEN", "network"}
+    assert set(looked) == {"LITTLE"} | never
 
 
 def test_queues_that_do_not_grow_are_not_saturated():
