@@ -29,6 +29,14 @@ name = "qos"
 name = "fcfs"
 set = { "target.server.policy" = "fcfs" }
 """
+LOOPS = """
+[[arm]]
+name = "open"
+[[arm]]
+name = "closed"
+unset = ["population.chat.arrival"]
+set = { "population.chat.users" = 2 }
+"""
 
 
 @pytest.fixture
@@ -127,6 +135,10 @@ COMMANDS = {
     "set nobody": (
         "run echo.toml --set population.chap.users=5", WRONG, "chap", "mean 'chat'",
     ),
+    "set what the arm has not": (
+        "check open.toml --arm closed --set population.chat.arrival.rate=5/s", WRONG,
+        "--set", "population.chat.arrival.rate", "closed",
+    ),
     "set nothing": ("run echo.toml --set population", WRONG, "--set", "PATH=VALUE"),
     "declare": ("run echo.toml --declare policy", WRONG, "--declare", "KEY=VALUE"),
     "accept": ("run echo.toml --accept LATTE", WRONG, "--accept", "'LATE'"),
@@ -159,7 +171,17 @@ COMMANDS = {
 def test_a_wrong_command_says_what_to_do(cwd, name):
     words, code, *said = COMMANDS[name]
     (cwd / "arms.toml").write_text(ECHO + ARMS)
+    (cwd / "open.toml").write_text(ECHO + LOOPS)
     refused(run_command(*words.split(), cwd=cwd), code, *said)
+
+
+def test_a_rate_is_set_of_the_arms_that_have_one(cwd):
+    (cwd / "open.toml").write_text(ECHO + LOOPS)
+    rate = "population.chat.arrival.rate=5/s"
+    done = run_command("check", "open.toml", "--set", rate, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert "5/s" in done.stdout
+    assert "2 users, closed loop" in done.stdout
 
 
 def frame(kind, length, payload=b""):

@@ -38,6 +38,10 @@ set = { "population.a.users" = 9 }
 """
 
 
+ARM_UNSETS = """set = { "target.server.policy" = "fcfs" }
+unset = ["target.server.slots"]"""
+
+
 def scenario(order="interleaved", arms=ARMS):
     return loads(TEXT.format(order=order, arms=arms))
 
@@ -176,6 +180,24 @@ def test_a_cell_can_be_changed_again():
     again = cell.scenario.replace({"scenario.duration": "2s"})
     assert (again.target.server.policy, again.target.server.slots) == ("fcfs", None)
     assert again.scenario.duration == 2_000_000_000
+
+
+def test_a_change_below_what_an_arm_unsets_does_not_reach_it():
+    """`--set` of a key that one arm has not, as a rate where another arm is closed."""
+    unset = 'unset = ["target.server"]'
+    found = loads(TEXT.format(order="given", arms=ARMS).replace(ARM_UNSETS, unset))
+    found = found.replace({"target.server.slots": 7})
+    slots = {c.arm: c.scenario.document["target"].get("server") for c in cells(found)}
+    seven = {"policy": "qos", "slots": 7}
+    assert slots == {"qos": seven, "fcfs": None, "none": seven}
+    again = next(c for c in cells(found) if c.arm == "fcfs").scenario
+    again = again.replace({"scenario.duration": "2s"})
+    assert "server" not in again.document["target"]
+
+
+def test_a_change_of_what_an_arm_unsets_itself_is_made():
+    found = scenario().replace({"target.server.slots": 7})
+    assert {c.scenario.target.server.slots for c in cells(found)} == {7}
 
 
 def test_a_later_change_replaces_earlier_ones_below_it():

@@ -42,7 +42,7 @@ def doctor(
 
     needs = None
     if scenario is not None:
-        asked = loaded(scenario, changes, None, None, None)
+        asked = loaded(scenario, changes, arms=arms)
         needs = stoppable(lambda _: preflight.needs_of(asked, arms or None, target))
     host = host_facts.gathered(out or Path("results"), cache_dir())
     found = checks.examined(host, needs)

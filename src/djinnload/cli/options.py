@@ -1,6 +1,6 @@
 """Options that several verbs share, and the scenario that they ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,21 +89,46 @@ def exported(directory: Path, exports: Sequence[str], *, quiet: bool) -> None:
 def loaded(
     source: Any,
     changes: Sequence[str],
-    duration: str | None,
-    repeats: int | None,
-    seed: int | None,
+    *,
+    arms: Sequence[str] = (),
+    **given: str | int | None,
 ) -> Any:
     """Return the scenario with everything that the options change in it.
 
-    *source* is a path, a name, or a scenario that is loaded.
+    Args:
+        source: A path, a name, or a scenario that is loaded.
+        changes: Of ``--set``.
+        arms: That are asked for; none: all.
+        **given: Of ``--duration``, ``--repeats``, ``--seed``; None: not given.
+
+    Raises:
+        ScenarioError: It is wrong, or a change reaches no arm that is asked for.
     """
     from djinnload.scenarios.load import Scenario, load, parse_set
 
     scenario = source if isinstance(source, Scenario) else load(source)
-    given = {"duration": duration, "repeats": repeats, "seed": seed}
     short = {f"scenario.{k}": v for k, v in given.items() if v is not None}
     wanted = short | dict(parse_set(change) for change in changes)
-    return scenario.replace(wanted) if wanted else scenario
+    if not wanted:
+        return scenario
+    made = scenario.replace(wanted)
+    if arms:
+        _refuse_unreached(made, wanted, arms)
+    return made
+
+
+def _refuse_unreached(
+    scenario: Any, changed: Iterable[str], arms: Sequence[str]
+) -> None:
+    from djinnload.scenarios import paths
+    from djinnload.scenarios.cells import cells
+
+    chosen = [cell.scenario.document for cell in cells(scenario, arms)]
+    for path in changed:
+        if not any(paths.exists(document, path) for document in chosen):
+            names = ", ".join(arms)
+            reason = f"{path} is unset in {names}: name an arm that has it, or leave it"
+            raise ScenarioError("--set", reason)
 
 
 def pair(text: str, option: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ def prime(
     from djinnload import prime as making
 
     found = making.prime(
-        loaded(scenario, changes, None, None, seed),
+        loaded(scenario, changes, arms=arms, seed=seed),
         arms or None,
         on_progress=lambda what: click.echo(what, err=True),
     )

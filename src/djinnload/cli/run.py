@@ -91,7 +91,8 @@ def run(
         declared = declared or before.declare
     elif scenario is None:
         raise click.UsageError("Missing argument 'SCENARIO'.")
-    asked = loaded(source, changes, duration, repeats, seed)
+    given = {"duration": duration, "repeats": repeats, "seed": seed}
+    asked = loaded(source, changes, arms=arms, **given)
     refuse_exports(exports, asked)
     if not (yes_long or resume):
         from djinnload.describe import refuse_long
@@ -147,7 +148,8 @@ def check(
     from djinnload.describe import describe, refuse_long
     from djinnload.scenarios.cells import cells
 
-    asked = loaded(scenario, changes, duration, repeats, seed)
+    given = {"duration": duration, "repeats": repeats, "seed": seed}
+    asked = loaded(scenario, changes, arms=arms, **given)
     found = describe(asked, arms=arms or None)
     network.refuse(cell.scenario for cell in cells(asked, arms or None))
     if as_json:

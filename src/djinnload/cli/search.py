@@ -64,7 +64,7 @@ def search(
     2 scenario or command wrong · 3 could not run · 4 void or undecided ·
     130 interrupted
     """  # noqa: D301 - click reads the control character
-    asked = loaded(scenario, changes, duration, None, seed)
+    asked = loaded(scenario, changes, arms=arms, duration=duration, seed=seed)
     declared = dict(pair(each, "--declare") for each in declare)
     from djinnload.report import ending
     from djinnload.search.driving import search as search_scenario

@@ -52,12 +52,12 @@ class Scenario(Document, frozen=True, kw_only=True):
         document = paths.changed(self.document, changes)
         kept = paths.merged(self.changes, changes)
         parsed = variants.checked(document)
-        try:
-            paths.changed(document, kept)  # as `under` will
-        except ScenarioError as error:
-            reason = "names cannot be changed by path, edit the file"
-            raise ScenarioError(error.path, reason) from None
-        if not self.of_arm:
+        if not self.of_arm:  # of what its arm unset, changes do not reach it
+            try:
+                paths.changed(document, kept)  # as `under` will
+            except ScenarioError as error:
+                reason = "names cannot be changed by path, edit the file"
+                raise ScenarioError(error.path, reason) from None
             variants.check(document, parsed, kept)
         return with_fields(self, **_fields(parsed), document=document, changes=kept)
 

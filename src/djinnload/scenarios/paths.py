@@ -11,7 +11,7 @@ from typing import Any
 
 from djinnload.errors import ScenarioError, UnknownName, nearest
 
-__all__ = ("changed", "merged", "plain", "pretty")
+__all__ = ("changed", "exists", "merged", "plain", "pretty")
 
 _ELEMENT = re.compile(r"\A\$\.(population|sweep|arm)\[(\d+)\]")
 _PRETTY = re.compile(r"\[\d+\] \(([^)]*)\)")
@@ -36,6 +36,18 @@ def changed(
         table, key = _holder(made, path, create=True)
         table[key] = copy.deepcopy(value)
     return made
+
+
+def exists(document: Mapping[str, Any], path: str) -> bool:
+    """Return whether *path* leads to something that *document* has."""
+    here: Any = document
+    for part in path.split("."):
+        if isinstance(here, list):
+            here = {e.get("name"): e for e in here if isinstance(e, dict)}
+        if not (isinstance(here, dict) and part in here):
+            return False
+        here = here[part]
+    return True
 
 
 def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,17 +76,30 @@ def made(
 ) -> tuple[dict[str, Any], Document]:
     """Return *document* changed by the point, the arm, and *changes* again.
 
+    Of *changes*, those below what the point or the arm unset are left out.
+
     Raises:
         ScenarioError: Says whose value is wrong.
     """
     for step in variant.point.steps:
         document = _stepped(document, step)
     document = _armed(document, variant)
-    changed = paths.changed(document, changes) if changes else document
+    reaching = _reaching(document, variant, changes)
+    changed = paths.changed(document, reaching) if reaching else document
     try:
         return changed, checked(changed)
     except ScenarioError as error:
         raise _blamed(error, variant) from None
+
+
+def _reaching(
+    document: dict[str, Any], variant: Variant, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return *changes* but those of a table or population that *variant* has not."""
+    steps = variant.point.steps
+    unset = (*variant.arm.unset, *(path for step in steps for path in step.unset))
+    gone = tuple(f"{path}." for path in unset if not paths.exists(document, path))
+    return {p: value for p, value in changes.items() if not p.startswith(gone)}
 
 
 def _stepped(document: dict[str, Any], step: Step) -> dict[str, Any]:
