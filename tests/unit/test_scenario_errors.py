@@ -460,8 +460,8 @@ def test_names_cannot_be_changed_by_path():
 
 def test_a_change_that_does_not_fit_an_arm_is_refused_at_once():
     shares = BASE.replace('policy = "qos"', "shares = { realtime = 0.5 }")
-    unset = 'unset = ["target.server.shares"]'
-    found = loads(shares.replace('set = { "target.server.policy" = "fcfs" }', unset))
+    own = 'set = { "target.server.shares" = { batch = 1 } }'
+    found = loads(shares.replace('set = { "target.server.policy" = "fcfs" }', own))
     with pytest.raises(ScenarioError) as caught:
         found.replace(
             {"target.server.shares.realtime": 0.5, "target.server.shares.batch": "x"}
@@ -469,7 +469,7 @@ def test_a_change_that_does_not_fit_an_arm_is_refused_at_once():
     assert caught.value.path == "$.target.server.shares.batch"
     with pytest.raises(ScenarioError, match="at least one share") as caught:
         found.replace({"target.server.shares.batch": 0})
-    assert caught.value.path == FCFS + '.unset."target.server.shares"'
+    assert caught.value.path == FCFS + '.set."target.server.shares"'
 
 
 def test_a_missing_population_is_an_unknown_name():
