@@ -2,6 +2,7 @@
 
 import asyncio
 
+import anyio
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -73,6 +74,20 @@ def test_a_child_that_ends_is_told_and_a_cancelled_call_is_not_waited_for(tiny):
         reply = await submitted(target, call)
         assert reply.outcome is Outcome.ERROR
         await target.aclose()
+
+    run(main)
+
+
+def test_an_opening_that_is_cancelled_leaves_no_child(tiny):
+    local = Local(LocalOptions())
+
+    async def main() -> None:
+        with anyio.move_on_after(0.5) as scope:
+            await local.open(TargetPlan("", (tiny,)), RealClock())
+            await anyio.sleep_forever()  # a host on which torch comes in no time
+        assert scope.cancelled_caught
+        await local._child.wait()
+        assert local.lost()
 
     run(main)
 

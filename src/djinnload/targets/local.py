@@ -74,8 +74,13 @@ class Local:
         )
         real = tuple(model for model in plan.models if model.name not in BUILT_IN)
         threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-        self._send(Setup(real, options.device, threads, options.nice))
-        ready = msgspec.msgpack.decode(await self._receive(), type=Ready)
+        try:
+            self._send(Setup(real, options.device, threads, options.nice))
+            ready = msgspec.msgpack.decode(await self._receive(), type=Ready)
+        except BaseException:
+            # Cancelled while it builds, say; uvloop does not close before it has ended.
+            self._child.kill()
+            raise
         if ready.error:
             await self.aclose()
             raise Refused(f"the local copy cannot be built: {ready.error}")
