@@ -13,7 +13,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 DJINNLOAD = (sys.executable, "-m", "djinnload")
-TIMEOUT_S = 60
+#: Generous: four tests at a time share two cores, and each child imports torch.
+TIMEOUT_S = 240
 #: What a busy machine does to a short run, and what a short run cannot decide.
 NOISE = (
     "LATE", "LOOP_STALL", "UNDELIVERED", "CPU", "CALIBRATION", "UNDECIDED",

@@ -31,7 +31,8 @@ TESTS = Path(__file__).parent
 FRAMES = TESTS / "fixtures" / "frames"
 ECHO = Model("echo", "Echo", {}, "float32", 0)
 SETTINGS = Settings(port=0, nice=0)
-TIMEOUT_S = 60
+#: Generous: four tests at a time share two cores, and each child imports torch.
+TIMEOUT_S = 240
 PAYLOAD = Tensor("x", (2, 3), "float32", bytes(range(24)))
 
 
@@ -118,9 +119,9 @@ async def registered(address: str, buffers: list[wire.Buffer]) -> dict[str, Any]
     return wire.decode_v1((await asked(address, buffers)).payload)
 
 
-def run(main: Callable[[], Awaitable[None]], timeout_s: float = TIMEOUT_S) -> None:
+def run(main: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        with anyio.fail_after(timeout_s):
+        with anyio.fail_after(TIMEOUT_S):
             await main()
 
     anyio.run(bounded, backend_options=LOOP)
