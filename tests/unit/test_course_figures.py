@@ -1,5 +1,6 @@
 """How a cell went over time, as the report draws it."""
 
+import csv
 import re
 
 import pytest
@@ -11,7 +12,8 @@ CELL = {"point": "all", "arm": "default", "path": "cells/all/default/r00"}
 
 
 def windows(n=4, **changes):
-    one = {"seconds": 1.0, "achieved_per_s": 100.0, "p50_ms": 2.0, "p99_ms": 9.0}
+    one = {"seconds": 1.0, "offered_per_s": 120.0, "achieved_per_s": 100.0}
+    one |= {"p50_ms": 2.0, "p99_ms": 9.0}
     return [one | {"at_s": float(i)} | changes for i in range(n)]
 
 
@@ -26,9 +28,8 @@ def test_throughput_and_tail_of_each_population(tmp_path):
     found = drawn(tmp_path, (CELL, {"chat": windows(), "echo": windows()}))
     assert [each.slug for each in found] == ["chat", "echo"]
     assert "windows of 1 s" in found[0].caption
-    for words in ("ok turns /s", "p99 (ms)", "seconds since measure began"):
+    for words in ("turns /s", "p99 (ms)", "seconds since measure began", ">offered<"):
         assert words in found[0].svg
-    assert "legend" not in found[0].svg
 
 
 def test_arms_have_a_name_and_repeats_share_it(tmp_path):
@@ -38,8 +39,40 @@ def test_arms_have_a_name_and_repeats_share_it(tmp_path):
         for i in range(3)
     ]
     (found,) = drawn(tmp_path, *((cell, {"chat": windows()}) for cell in cells))
-    assert re.findall(r">(qos|fcfs)<", found.svg) == ["qos", "fcfs"]
+    named = re.findall(r">((?:qos|fcfs), \w+)<", found.svg)
+    assert named == ["qos, offered", "qos, achieved", "fcfs, offered", "fcfs, achieved"]
     assert "3 repeats an arm" in found.caption
+
+
+def test_its_data_are_what_is_drawn(tmp_path):
+    (found,) = drawn(tmp_path, (CELL, {"chat": windows(2, p99_ms=None)}))
+    rows = list(csv.DictReader(found.csv.splitlines()))
+    told = [(r["panel"], r["series"], r["seconds"], r["value"]) for r in rows]
+    assert told == [
+        ("turns /s", "offered", "0.5", "120"), ("turns /s", "offered", "1.5", "120"),
+        ("turns /s", "achieved", "0.5", "100"), ("turns /s", "achieved", "1.5", "100"),
+        ("p50 (ms)", "", "0.5", "2"), ("p50 (ms)", "", "1.5", "2"),
+    ]  # fmt: skip
+
+
+def test_of_very_many_windows_there_is_the_median_of_repeats(tmp_path):
+    cells = [
+        (CELL | {"path": f"cells/all/default/r0{i}"}, {"chat": windows(120, p50_ms=i)})
+        for i in range(6)
+    ]
+    (found,) = drawn(tmp_path, *cells)
+    assert "the median of 6 repeats" in found.caption
+    rows = list(csv.DictReader(found.csv.splitlines()))
+    assert len(rows) == 3 * 120
+    assert {row["repeat"] for row in rows} == {"1"}
+
+
+def test_a_window_between_gaps_is_seen(tmp_path):
+    alone = windows(1) + [w | {"at_s": 1.0, "p99_ms": None} for w in windows(1)]
+    (found,) = drawn(tmp_path, (CELL, {"chat": alone}))
+    tail = found.svg.rpartition('id="axes_2"')[2]
+    # Two points in a line as wide as the window; of one alone nothing would be drawn.
+    assert re.search(r'd="M [\d.]+ ([\d.]+) \s*L [\d.]+ \1 \s*" clip-path', tail)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +85,7 @@ def test_arms_have_a_name_and_repeats_share_it(tmp_path):
 )
 def test_the_furthest_percentile_that_is_known(tmp_path, changes, shown):
     (found,) = drawn(tmp_path, (CELL, {"chat": windows(**changes)}))
-    assert re.findall(r"p\d+ \(ms\)", found.svg) == ([shown] if shown else [])
+    assert re.findall(r">(p\d+ \(ms\))<", found.svg) == ([shown] if shown else [])
     assert ("too few for a percentile" in found.caption) is (shown is None)
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from djinnload.reading.files import read_json
 from djinnload.report import drawing
-from djinnload.report.sweep_figures import Drawn
+from djinnload.report.drawn import Drawn, Keys, csv_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,26 +20,35 @@ if TYPE_CHECKING:
 __all__ = ("drawn",)
 
 Document = dict[str, Any]
-_SIZE_IN = (6.4, 4.2)
+_SIZE_IN = (5.4, 4.4)
 #: Behind windows in which the server did not answer.
 _LOST = "0.5"
+#: Windows of all repeats up to which each has a line of its own.
+_FEW = 600
+_OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
+_WORDS = {_OFFERED: "offered", _ACHIEVED: "achieved"}
 
 
 class _Course(Struct, frozen=True):
-    """The windows of one population in one cell."""
+    """The windows of one population in one cell, or of several together."""
 
     arm: str
     windows: Sequence[Mapping[str, Any]]
 
 
 def drawn(
-    run_dir: Path, cells: Iterable[Mapping[str, Any]], *, void: bool
+    run_dir: Path,
+    cells: Iterable[Mapping[str, Any]],
+    keys: Keys = Keys(),  # noqa: B008 - frozen
+    *,
+    void: bool,
 ) -> Iterator[Drawn]:
     """Yield the course of each population at each point, arms and repeats together.
 
     Args:
         run_dir: Of the run.
         cells: As its summary.json lists them; those without a summary are left out.
+        keys: Classes of arms.
         void: Whether to draw a watermark.
     """
     groups: dict[tuple[str, str], list[_Course]] = {}
@@ -50,7 +59,9 @@ def drawn(
                 groups.setdefault((str(cell.get("point")), name), []).append(course)
     several = len({point for point, _ in groups}) > 1
     for (point, name), courses in groups.items():
-        yield _drawn(f"{name} at {point}" if several else name, courses, void=void)
+        title = f"{name} at {point}" if several else name
+        made = _drawn(title, courses, keys, void=void)
+        yield structs.replace(made, key=keys.of(population=name))
 
 
 def _populations(cell_dir: Path) -> Iterable[tuple[str, Document]]:
@@ -61,36 +72,80 @@ def _populations(cell_dir: Path) -> Iterable[tuple[str, Document]]:
         return ()
 
 
-def _drawn(name: str, courses: Sequence[_Course], *, void: bool) -> Drawn:
-    quantile = _quantile(courses)
+def _drawn(name: str, every: Sequence[_Course], keys: Keys, *, void: bool) -> Drawn:
+    quantile = _quantile(every)
     title = f"Over time: {name}"
+    many = sum(len(each.windows) for each in every) > _FEW
+    courses = list(_medians(every, quantile)) if many else every
+    panels: dict[str, Sequence[str]] = {"turns /s": (_OFFERED, _ACHIEVED)}
+    if quantile:
+        panels[f"{quantile} (ms)"] = (f"{quantile}_ms",)
 
     def fill(figure: "Figure") -> None:
-        axes = figure.subplots(2 if quantile else 1, sharex=True, squeeze=False)[:, 0]
-        _draw(axes[0], courses, "achieved_per_s", "ok turns /s")
-        if quantile:
-            _draw(axes[1], courses, f"{quantile}_ms", f"{quantile} (ms)")
+        axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for each, (ylabel, measures) in zip(axes, panels.items(), strict=True):
+            _draw(each, courses, measures, keys)
+            each.set_ylabel(ylabel)
         axes[-1].set_xlabel("seconds since measure began")
         axes[0].set_title(drawing.plain(title), loc="left", fontsize=12, weight="bold")
-        handles, labels = axes[0].get_legend_handles_labels()
-        if len(labels) > 1:
-            figure.legend(
-                handles, labels, loc="outside lower left", ncols=2, frameon=False
-            )
+        drawing.legend(figure, axes[0], ncols=2)
 
-    windows = [each for course in courses for each in course.windows]
-    widest = max(each["seconds"] for each in windows)
+    widest = max(each["seconds"] for course in every for each in course.windows)
     repeats = max(
-        sum(each.arm == arm for each in courses) for arm in {c.arm for c in courses}
+        sum(each.arm == arm for each in every) for arm in {c.arm for c in every}
     )
+    shown = f"the median of {repeats} repeats" if many else "a line each"
     return Drawn(
         name,
         drawing.render(fill, _SIZE_IN, void=void),
         title,
-        f"Course of {name} in windows of {widest:g} s, {repeats} repeats an arm and a "
-        f"line each: turns that came back ok a second{_tail(quantile)}"
-        f"{'; grey: the server did not answer' * bool(_lost(courses))}.",
+        f"Course of {name} in windows of {widest:g} s, {repeats} repeats an arm and "
+        f"{shown}: turns that were due (offered, dotted) and that came back ok "
+        f"(achieved) a second{_tail(quantile)}"
+        f"{'; grey: the server did not answer' * bool(_lost(every))}.",
+        csv_of(_rows(courses, panels)),
+        source="cells/*/summary.json",
+        x="seconds",
     )
+
+
+def _rows(
+    courses: Iterable[_Course], panels: Mapping[str, Sequence[str]]
+) -> Iterator[Document]:
+    courses = tuple(courses)
+    for panel, measures in panels.items():
+        seen: dict[str, int] = {}
+        for course in courses:
+            repeat = seen[course.arm] = seen.get(course.arm, 0) + 1
+            for measure in measures:
+                for x, value in zip(*_line(course, measure), strict=True):
+                    row = {"panel": panel, "arm": course.arm, "repeat": repeat}
+                    series = _WORDS.get(measure, "")
+                    yield row | {"series": series, "seconds": x, "value": value}
+
+
+def _medians(courses: Iterable[_Course], quantile: str) -> Iterator[_Course]:
+    """Yield one course an arm: of each window the median of its repeats."""
+    arms: dict[str, dict[float, list[Mapping[str, Any]]]] = {}
+    for course in courses:
+        for each in course.windows:
+            arms.setdefault(course.arm, {}).setdefault(each["at_s"], []).append(each)
+    for arm, at in arms.items():
+        yield _Course(
+            arm,
+            [
+                {
+                    "at_s": at_s,
+                    "seconds": max(each["seconds"] for each in windows),
+                    "lost": any(each.get("lost") for each in windows),
+                }
+                | {
+                    key: float(np.median([_number(each.get(key)) for each in windows]))
+                    for key in (_OFFERED, _ACHIEVED, f"{quantile}_ms")
+                }
+                for at_s, windows in sorted(at.items())
+            ],
+        )
 
 
 def _tail(quantile: str) -> str:
@@ -113,31 +168,58 @@ def _quantile(courses: Iterable[_Course]) -> str:
     return ""
 
 
-def _draw(axes: "Axes", courses: Sequence[_Course], key: str, ylabel: str) -> None:
+def _draw(
+    axes: "Axes", courses: Sequence[_Course], measures: Sequence[str], keys: Keys
+) -> None:
     axes.grid(visible=True, which="major", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_ylabel(ylabel)
     arms = list(dict.fromkeys(course.arm for course in courses))
     named: set[str] = set()
     for course in courses:
         number = arms.index(course.arm)
-        at = [each["at_s"] + each["seconds"] / 2 for each in course.windows]
-        label = "" if course.arm in named else drawing.plain(course.arm)
-        axes.plot(
-            at,
-            [_number(each.get(key)) for each in course.windows],
-            color=drawing.PALETTE[number % len(drawing.PALETTE)],
-            linestyle=drawing.DASHES[number % len(drawing.DASHES)],
-            linewidth=1,
-            # A window between two gaps would be no line.
-            marker=".",
-            markersize=3,
-            label=label.replace("_", "\u200b_", 1),
-        )
-        named.add(course.arm)
+        for measure in measures:
+            offered = measure == _OFFERED
+            label = ", ".join(
+                part for part in (_arm(course.arm, arms), _WORDS.get(measure)) if part
+            )
+            style: dict[str, Any] = {"label": "" if label in named else label}
+            (made,) = axes.plot(
+                *_joined(course, measure),
+                color=drawing.PALETTE[number % len(drawing.PALETTE)],
+                linestyle=":" if offered else drawing.DASHES[number % 5],
+                linewidth=0.9 if offered else 1.2,
+                **style,
+            )
+            drawing.keyed(made, keys.of(arm=course.arm))
+            named.add(label)
     for begin, end in _lost(courses):
         axes.axvspan(begin, end, color=_LOST, alpha=0.25, linewidth=0, zorder=0)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.05)
+
+
+def _arm(name: str, arms: Sequence[str]) -> str:
+    # A leading underscore would keep it out of the legend.
+    return drawing.plain(name).replace("_", "\u200b_", 1) if len(arms) > 1 else ""
+
+
+def _line(course: _Course, measure: str) -> tuple[list[float], list[float]]:
+    """Return middles of windows and their values, NaN where there is none."""
+    x = [each["at_s"] + each["seconds"] / 2 for each in course.windows]
+    return x, [_number(each.get(measure)) for each in course.windows]
+
+
+def _joined(course: _Course, measure: str) -> tuple[list[float], list[float]]:
+    """Return `_line`; a window between two gaps is as wide as it is, to be seen."""
+    x, y = _line(course, measure)
+    known = np.isfinite([math.nan, *y, math.nan])
+    made: list[tuple[float, float]] = []
+    for i, window in enumerate(course.windows):
+        if known[i + 1] and not (known[i] or known[i + 2]):
+            half = window["seconds"] / 2
+            made += [(x[i] - half, y[i]), (x[i] + half, y[i])]
+        else:
+            made.append((x[i], y[i]))
+    return [each[0] for each in made], [each[1] for each in made]
 
 
 def _lost(courses: Iterable[_Course]) -> list[tuple[float, float]]:

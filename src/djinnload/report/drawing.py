@@ -1,20 +1,28 @@
 """Figures → files and pages: one look, the same bytes for the same values."""
 
 import io
+import json
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = (
     "DASHES",
     "GRID",
+    "HEAT",
     "INK",
     "PALETTE",
+    "WARNING",
     "inline",
+    "keyed",
+    "legend",
     "plain",
     "render",
     "saved",
@@ -28,6 +36,10 @@ INK, GRID, PAPER, WARNING = "#1f2328", "#d0d7de", "#fefefe", "#b3261e"
 #: How much of a colour is in the fill of areas: they differ in grey too.
 _STRENGTHS = (0.9, 0.6, 0.35, 0.75, 0.5, 0.25)
 _LABEL = 44  # characters
+#: Of heat maps, from few to many; a page has ramps of its own, light and dark.
+HEAT = ("#e0eef6", "#bfdcec", "#99c7e0", "#73b1d5", "#4c9cc9", "#2687be", "#00527f")
+#: Before the classes in an artist's gid.
+_KEY = "~"
 _SETTINGS: Any = {
     "svg.hashsalt": "djinnload",
     "svg.fonttype": "none",
@@ -50,6 +62,8 @@ _METADATA: Any = {
     "png": {"Software": None},
 }
 _DPI = 160
+#: An inch, in units of an SVG's view box.
+_POINTS = 72
 
 
 def render(
@@ -93,15 +107,68 @@ def saved(
             figure.savefig(sink, format=kind, metadata=_METADATA[kind], dpi=_DPI)
             made[kind] = sink.getvalue()
     if "svg" in made:
-        made["svg"] = _short(made["svg"].decode()).encode()
+        made["svg"] = _told(_short(made["svg"].decode()), figure).encode()
     return made
+
+
+def keyed(artist: "Artist", key: str) -> None:
+    """Have an artist carry *key* (``a0 p1``) as classes, by which pages hide it."""
+    if key:
+        artist.set_gid(f"{_KEY}{key}")
+
+
+def legend(figure: "Figure", axes: "Axes", **style: Any) -> None:
+    """Put the legend of *axes* below the figure; its entries carry their keys."""
+    handles, labels = axes.get_legend_handles_labels()
+    where: dict[str, Any] = {"loc": "outside lower left", "frameon": False}
+    made = figure.legend(handles, labels, **where, **style)
+    for handle, shown, text in zip(
+        handles, made.legend_handles, made.get_texts(), strict=True
+    ):
+        of = handle[0] if isinstance(handle, tuple) else handle
+        for each in (shown, text):
+            if each is not None and of.get_gid():
+                each.set_gid(of.get_gid())
+
+
+def _told(svg: str, figure: "Figure") -> str:
+    """Return *svg* with classes for keys, and where its axes are as ``data-axes``."""
+    svg = re.sub(f'id="{_KEY}([^"]*)"', r'class="\1"', svg)
+    size_in = figure.get_size_inches()
+    told = [_axes(each, size_in) for each in figure.axes]
+    axes = json.dumps(told, separators=(",", ":"))
+    return svg.replace("<svg ", f"<svg data-axes={quoteattr(axes)} ", 1)
+
+
+def _axes(axes: "Axes", size_in: Iterable[float]) -> dict[str, Any]:
+    """Return where axes are in the view box (left, top, right, bottom) and mean."""
+    width, height = (_POINTS * each for each in size_in)
+    at = axes.get_position()
+    return {
+        "box": [
+            round(float(each), 2)
+            for each in (
+                at.x0 * width,
+                (1 - at.y1) * height,
+                at.x1 * width,
+                (1 - at.y0) * height,
+            )
+        ],
+        "x": _axis(axes.get_xlabel(), axes.get_xlim(), axes.get_xscale()),
+        "y": _axis(axes.get_ylabel(), axes.get_ylim(), axes.get_yscale()),
+    }
+
+
+def _axis(label: str, limits: tuple[float, float], scale: str) -> dict[str, Any]:
+    ends = [float(f"{each:.6g}") for each in limits]
+    return {"label": label, "ends": ends, "log": scale == "log"}
 
 
 def inline(svg: str, prefix: str, label: str) -> str:
     """Return *svg* for the inside of an HTML page, whose style sheet colours it.
 
     Args:
-        svg: From `cdf` or `lines`.
+        svg: From `render`.
         prefix: Makes its ids unique in the page: letters, digits, hyphens.
         label: What it shows, for those who do not see it; plain text.
     """
@@ -110,21 +177,51 @@ def inline(svg: str, prefix: str, label: str) -> str:
     body = svg[svg.index("<svg") :]
     head, _, rest = body.partition(">")
     box = re.search(r'viewBox="([\d. ]+)"', head)
-    rest = re.sub(r' xmlns(:\w+)?="[^"]*"', "", rest).replace("xlink:href", "href")
+    axes = re.search(r"data-axes=('[^']*'|\"[^\"]*\")", head)
+    rest = _slim(rest)
     rest = re.sub(r'(?<= )id="', f'id="{prefix}-', rest)
     rest = re.sub(r'href="#', f'href="#{prefix}-', rest)
     rest = re.sub(r"url\(#", f"url(#{prefix}-", rest)
-    colours = {INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
-    colours |= {colour: f"var(--s{i})" for i, colour in enumerate(PALETTE)}
-    colours |= {
-        tint(i): f"color-mix(in srgb,var(--s{i}) {100 * strength:g}%,var(--bg))"
-        for i, strength in enumerate(_STRENGTHS)
-    }
-    colours[WARNING] = "var(--bad)"
-    for colour, name in colours.items():
+    for colour, name in _themed().items():
         rest = rest.replace(colour, name)
     size = box.group(1) if box else "0 0 460 280"
-    return f'<svg viewBox="{size}" role="img" aria-label="{escape(label)}">{rest}'
+    told = f" {axes.group()}" if axes else ""
+    named = f'role="img" aria-label="{escape(label)}"'
+    return f'<svg viewBox="{size}" {named}{told}>{rest}'
+
+
+def _slim(body: str) -> str:
+    """Return the inside of an SVG without what an HTML page has no use for."""
+    body = re.sub(r' xmlns(:\w+)?="[^"]*"', "", body).replace("xlink:href", "href")
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+    used = set(re.findall(r"#([^\")]+)", body))
+    body = re.sub(
+        r' id="([^"]*)"', lambda m: m.group() if m.group(1) in used else "", body
+    )
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r' transform="rotate\(-0[^"]*"', "", body)
+    body = re.sub(r'\s*\n"', '"', body)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    body = re.sub(
+        r' (?:d|x|y|transform)="[^"]+"',
+        lambda found: re.sub(r"(\.\d\d)\d+", r"\1", found.group()),
+        body,
+    )
+    return body.replace("> <", "><").replace("<defs></defs>", "")
+
+
+def _themed() -> dict[str, str]:
+    """Return what a style sheet says instead of each colour."""
+    mixed = {tint(i): (i, strength) for i, strength in enumerate(_STRENGTHS)}
+    colours = {INK: "currentColor", GRID: "var(--grid)", PAPER: "none"}
+    # Before plain colours: the strongest heat is none of them.
+    colours |= {each: f"var(--h{i})" for i, each in enumerate(HEAT)}
+    colours |= {colour: f"var(--s{i})" for i, colour in enumerate(PALETTE)}
+    colours |= {
+        colour: f"color-mix(in srgb,var(--s{i}) {100 * strength:g}%,var(--bg))"
+        for colour, (i, strength) in mixed.items()
+    }
+    return colours | {WARNING: "var(--bad)"}
 
 
 def _watermark(figure: "Figure") -> None:

@@ -1,4 +1,4 @@
-"""Distributions and values over load → SVG."""
+"""Distributions and values over load → SVG and their CSV."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from djinnload.report.drawing import DASHES, INK, PALETTE, plain, render
+from djinnload.report.drawing import DASHES, INK, PALETTE, keyed, legend, plain, render
 from djinnload.stats.populations import Array
 from djinnload.summary.spread import CURVE_POINTS
 
@@ -14,9 +14,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ("Curve", "Line", "Mark", "cdf", "lines")
+__all__ = (
+    "MINOR_PAD",
+    "SIZE_IN",
+    "Curve",
+    "Line",
+    "Mark",
+    "cdf",
+    "lines",
+    "milliseconds",
+    "nines",
+    "quantiles",
+)
 
-_SIZE_IN = (6.4, 3.5)
+#: As wide as a phone can show without small print.
+SIZE_IN = (5.4, 3.3)
+#: Puts labels of minor ticks on a line with the others.
+MINOR_PAD = 4.9
+#: Of the axis of percentiles: points a decade, and what is printed of a tail: where
+#: this many values lie beyond.
+_A_DECADE, _BEYOND = 12, 10
 
 
 class Curve(Struct, frozen=True):
@@ -27,6 +44,7 @@ class Curve(Struct, frozen=True):
         ms, share: From `djinnload.summary.spread.curve`: ascending times, and the
             share of values up to each; empty: none ever came to an end.
         n, lost: Of values, and of those that never came to an end.
+        key: See `djinnload.report.drawing.keyed`.
     """
 
     label: str
@@ -34,6 +52,7 @@ class Curve(Struct, frozen=True):
     share: Array
     n: int
     lost: int
+    key: str = ""
 
 
 class Line(Struct, frozen=True):
@@ -44,6 +63,7 @@ class Line(Struct, frozen=True):
         x: Loads, ascending, > 0.
         y: Of each load.
         low, high: Ends of each value's error bar; where equal there is none.
+        key: See `djinnload.report.drawing.keyed`.
     """
 
     label: str
@@ -51,6 +71,7 @@ class Line(Struct, frozen=True):
     y: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    key: str = ""
 
 
 class Mark(Struct, frozen=True):
@@ -123,6 +144,47 @@ def lines(
     return _rendered(draw, (title, xlabel, ylabel), len(lines) + linear, void=void)
 
 
+def quantiles(curve: Curve) -> tuple[Array, Array]:
+    """Return 1 ÷ (1 − q) and the q-quantile in ms, evenly spaced in nines.
+
+    The same q for every curve, up to its largest value; where not ok turns begin it
+    ends, as they rank as +inf.
+    """
+    steps = np.arange(int(_A_DECADE * np.log10(max(curve.n, 1))) + 1)
+    beyond = 10.0 ** (steps / _A_DECADE)
+    rank = np.searchsorted(curve.share, 1 - 1 / beyond - 1e-12)
+    known = rank < len(curve.ms)
+    return beyond[known], curve.ms[rank[known]]
+
+
+def nines(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    ylabel: str,
+    marks: Sequence[Mark] = (),
+    void: bool = False,
+) -> str:
+    """Return an SVG document with quantiles over the percentile, spaced by its nines.
+
+    A line is thin where fewer than ten values lie beyond it: there it is chance.
+
+    Args:
+        curves: At least one.
+        title: Of the figure.
+        ylabel: With its unit.
+        marks: Objectives, which have a share; others are left out.
+        void: Whether to draw a watermark.
+    """
+    shown = [mark for mark in marks if mark.share is not None]
+
+    def draw(axes: "Axes") -> None:
+        _draw_nines(axes, curves, shown)
+
+    words = (title, "percentile of due turns", ylabel)
+    return _rendered(draw, words, len(curves) + len(shown), void=void)
+
+
 def _rendered(
     draw: Callable[["Axes"], None],
     words: tuple[str, str, str],
@@ -139,21 +201,14 @@ def _rendered(
         axes.set_title(plain(title), loc="left", fontsize=12, fontweight="bold")
         axes.set_xlabel(xlabel)
         axes.set_ylabel(ylabel)
-        columns = 1 if entries > 6 else 2  # noqa: PLR2004 - fits
-        handles, labels = axes.get_legend_handles_labels()
-        rows = -(-len(handles) // columns)
-        figure.set_size_inches(_SIZE_IN[0], _SIZE_IN[1] + 0.2 * rows)
-        figure.legend(
-            handles,
-            labels,
-            loc="outside lower left",
-            ncols=columns,
-            frameon=False,
-            fontsize=10,
-            handlelength=3.2,
-        )
+        labels = axes.get_legend_handles_labels()[1]
+        wide = max(map(len, labels), default=0) > 24  # noqa: PLR2004 - fits twice
+        columns = 1 if wide or entries > 6 else 2  # noqa: PLR2004 - fits
+        rows = -(-len(labels) // columns)
+        figure.set_size_inches(SIZE_IN[0], SIZE_IN[1] + 0.2 * rows)
+        legend(figure, axes, ncols=columns, fontsize=10, handlelength=3.2)
 
-    return render(fill, _SIZE_IN, void=void)
+    return render(fill, SIZE_IN, void=void)
 
 
 def _draw(
@@ -165,7 +220,7 @@ def _draw(
     axes.set_ylim(0, 1.02)
     axes.grid(visible=True, which="major", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_milliseconds)
+    axes.xaxis.set_major_formatter(milliseconds)
     if high / low < 1000:  # noqa: PLR2004 - of more decades the powers of ten do
         axes.xaxis.set_minor_formatter(_minor)
     else:
@@ -174,7 +229,7 @@ def _draw(
     for number, curve in enumerate(curves):
         x, share = np.maximum(curve.ms, low), curve.share
         first, last = (0.0, float(share[-1])) if len(x) else (0.0, 0.0)
-        axes.plot(
+        (drawn,) = axes.plot(
             [low, *x, high],
             [first, *share, last],
             drawstyle="steps-post" if len(x) < CURVE_POINTS // 2 else "default",
@@ -183,8 +238,46 @@ def _draw(
             linewidth=1.8,
             label=_legend(curve),
         )
+        keyed(drawn, curve.key)
     for mark in marks:
         _mark(axes, mark)
+    axes.tick_params(axis="x", which="minor", pad=MINOR_PAD)
+
+
+def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.grid(visible=True, which="major", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.set_major_formatter(_percentile)
+    axes.xaxis.set_minor_formatter("")
+    axes.yaxis.set_major_formatter(milliseconds)
+    for number, curve in enumerate(curves):
+        x, y = quantiles(curve)
+        y = np.maximum(y, 1e-6)
+        style: dict[str, Any] = {
+            "color": PALETTE[number % len(PALETTE)],
+            "linestyle": DASHES[number % len(DASHES)],
+        }
+        sure = int(np.searchsorted(x, curve.n / _BEYOND, "right"))
+        label = _legend(curve)
+        for each in (
+            *axes.plot(x[:sure], y[:sure], linewidth=1.8, label=label, **style),
+            *axes.plot(x[max(sure - 1, 0) :], y[max(sure - 1, 0) :], lw=0.7, **style),
+        ):
+            keyed(each, curve.key)
+    for mark in marks:
+        _cross(axes, 1 / (1 - (mark.share or 0.0)), mark.at_ms, mark.label)
+    _ranges(axes)
+
+
+def _ranges(axes: "Axes") -> None:
+    """Begin at the least; name parts of a decade where there are few decades."""
+    high = axes.get_xlim()[1]
+    axes.set_xlim(1.0, max(high, 100.0))
+    low, high = axes.get_ylim()
+    few = high / low < 1000  # noqa: PLR2004 - of more decades the powers of ten do
+    axes.yaxis.set_minor_formatter(_minor if few else "")
 
 
 def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
@@ -195,7 +288,7 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
     loads = sorted({x for line in lines for x in line.x})
     axes.set_xticks(loads, [f"{x:g}" for x in loads])
     axes.tick_params(axis="x", which="minor", bottom=False)
-    axes.yaxis.set_major_formatter(_milliseconds)
+    axes.yaxis.set_major_formatter(milliseconds)
     axes.yaxis.set_minor_formatter(_minor)
     for number, line in enumerate(lines):
         y = np.array(line.y)
@@ -208,7 +301,7 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
                 linestyle=(0, (1, 2)),
                 label="" if number else "in proportion to load",
             )
-        axes.errorbar(
+        drawn = axes.errorbar(
             line.x,
             y,
             yerr=[y - np.array(line.low), np.array(line.high) - y],
@@ -221,6 +314,8 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
             markersize=5,
             label=plain(line.label).replace("_", "\u200b_", 1) or "measured",
         )
+        for part in (drawn[0], *drawn[1], *drawn[2]):
+            keyed(part, line.key)
 
 
 def _mark(axes: "Axes", mark: Mark) -> None:
@@ -228,16 +323,20 @@ def _mark(axes: "Axes", mark: Mark) -> None:
         style: dict[str, Any] = {"linestyle": (0, (2, 2)), "linewidth": 1}
         axes.axvline(mark.at_ms, color=INK, label=plain(mark.label), **style)
         return
+    _cross(axes, mark.at_ms, mark.share, mark.label)
+
+
+def _cross(axes: "Axes", x: float, y: float, label: str) -> None:
     axes.plot(
-        [mark.at_ms],
-        [mark.share],
+        [x],
+        [y],
         color=INK,
         linestyle="none",
         marker="x",
         markersize=8,
         markeredgewidth=1.8,
         zorder=5,
-        label=plain(mark.label),
+        label=plain(label),
     )
 
 
@@ -260,14 +359,19 @@ def _legend(curve: Curve) -> str:
     return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
 
 
-def _milliseconds(value: float, _: float = 0.0) -> str:
+def milliseconds(value: float, _: float = 0.0) -> str:
+    """Return the label of a tick at a time in ms."""
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
 def _minor(value: float, _: float = 0.0) -> str:
     lead = value / 10 ** np.floor(np.log10(value) + 1e-9)
-    return _milliseconds(value) if round(lead) in {2, 5} else ""
+    return milliseconds(value) if round(lead) in {2, 5} else ""
 
 
 def _percent(value: float, _: float = 0.0) -> str:
     return f"{value:.0%}"
+
+
+def _percentile(value: float, _: float = 0.0) -> str:
+    return f"p{100 * (1 - 1 / value):.6g}" if value >= 1 else ""

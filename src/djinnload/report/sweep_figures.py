@@ -3,31 +3,29 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import structs
 
 from djinnload.report import figures
+from djinnload.report.drawn import Drawn, Keys, csv_of
 
-__all__ = ("Drawn", "drawn")
+__all__ = ("drawn",)
 
 Document = dict[str, Any]
 #: The first that half of the points have: of few turns there is no p99.
 _QUANTILES = ("p99", "p95", "p90", "p50")
 
 
-class Drawn(Struct, frozen=True):
-    """A figure: *slug* names its file, *label* says what it shows."""
-
-    slug: str
-    svg: str
-    label: str
-    caption: str
-
-
-def drawn(summary: Mapping[str, Any], *, void: bool) -> Iterator[Drawn]:
+def drawn(
+    summary: Mapping[str, Any],
+    keys: Keys = Keys(),  # noqa: B008 - frozen
+    *,
+    void: bool,
+) -> Iterator[Drawn]:
     """Yield throughput and the tail of latency over load, of each population.
 
     Args:
         summary: A root summary.json.
+        keys: Classes of arms.
         void: Whether to draw a watermark.
     """
     rows = [
@@ -39,9 +37,13 @@ def drawn(summary: Mapping[str, Any], *, void: bool) -> Iterator[Drawn]:
         for each in mine:
             series.setdefault(_series(each), []).append(each)
         label = f"load: {mine[0]['sweep']} (logarithmic)"
-        yield _throughput(name, series, label, void=void)
-        if found := _latency(name, series, label, summary["arms"], void=void):
-            yield found
+        key = keys.of(population=name)
+        for found in (
+            _throughput(name, series, label, keys, void=void),
+            _latency(name, series, label, summary["arms"], keys, void=void),
+        ):
+            if found is not None:
+                yield structs.replace(found, key=key)
 
 
 def _series(row: Mapping[str, Any]) -> str:
@@ -50,7 +52,12 @@ def _series(row: Mapping[str, Any]) -> str:
 
 
 def _throughput(
-    name: str, series: Mapping[str, list[Document]], xlabel: str, *, void: bool
+    name: str,
+    series: Mapping[str, list[Document]],
+    xlabel: str,
+    keys: Keys,
+    *,
+    void: bool,
 ) -> Drawn:
     lines = [
         figures.Line(
@@ -59,6 +66,7 @@ def _throughput(
             [row["throughput_per_s"] for row in rows],
             [min(row["repeats_per_s"]) for row in rows],
             [max(row["repeats_per_s"]) for row in rows],
+            keys.of(arm=rows[0]["arm"]),
         )
         for label, rows in series.items()
     ]
@@ -80,6 +88,9 @@ def _throughput(
         f"{repeats} repeats at each load, bars from the least to the largest repeat. "
         "The dotted line goes on from the least load in proportion: what is missing to "
         "it is lost efficiency.",
+        csv_of(_rows(lines, series, "units_per_s")),
+        x="load",
+        y="units_per_s",
     )
 
 
@@ -88,12 +99,13 @@ def _latency(
     series: Mapping[str, list[Document]],
     xlabel: str,
     arms: Mapping[str, Any],
+    keys: Keys,
     *,
     void: bool,
 ) -> Drawn | None:
     quantile = _quantile(name, series, arms)
     lines = [
-        line
+        structs.replace(line, key=keys.of(arm=rows[0]["arm"]))
         for label, rows in series.items()
         if (line := _line(label, name, rows, arms, quantile)).x
     ]
@@ -115,7 +127,21 @@ def _latency(
         "repeats of a load together, with its 95 % interval where there is one. A load "
         f"with too few turns for a {quantile} is left out; where a queue grew, latency "
         "grows with the time that is measured.",
+        csv_of(_rows(lines, series, f"{quantile}_ms")),
+        x="load",
+        y=f"{quantile}_ms",
     )
+
+
+def _rows(
+    lines: Sequence[figures.Line], series: Mapping[str, list[Document]], y: str
+) -> Iterator[Document]:
+    for line in lines:
+        points = zip(line.x, line.y, line.low, line.high, strict=True)
+        for load, value, low, high in points:
+            ends = {"low": low, "high": high} if low < high else {}
+            row = {"arm": series[line.label][0]["arm"], "series": line.label}
+            yield row | {"load": float(load), y: float(value)} | ends
 
 
 def _line(

@@ -18,6 +18,7 @@ from djinnload.stats import populations as stats
 from djinnload.stats.populations import Array, PopulationSamples
 from djinnload.summary import numbers as summarize
 from djinnload.summary import spread
+from djinnload.summary.heat import heat
 
 __all__ = ("Cell", "compared", "curves", "groups", "run_summary", "why_not")
 
@@ -119,7 +120,7 @@ def curves(cells: Sequence[Cell]) -> Document:
     Args:
         cells: All that were planned; those without evidence have no part in it.
     """
-    made = []
+    made, hot = [], []
     for (arm, point), several in groups(c for c in cells if c.evidence).items():
         for name in _names(several):
             repeats = _repeats(several, name)
@@ -127,16 +128,15 @@ def curves(cells: Sequence[Cell]) -> Document:
             for metric, values in _CURVES.items():
                 if found := spread.curve([values(each) for each in repeats]):
                     made.append(place | {"metric": metric} | found)
-    return {"schema": SCHEMA, "curves": made}
-
-
-def _queue(samples: PopulationSamples) -> Array:
-    return summarize.turn_times(samples.turns, "queue")
+            if counted := heat(repeats):
+                hot.append(place | counted)
+    return {"schema": SCHEMA, "curves": made, "heat": hot}
 
 
 _CURVES: Mapping[str, Callable[[PopulationSamples], Array]] = {
     "latency": lambda samples: stats.values(samples, "latency"),
-    "queue": _queue,
+    "queue": lambda samples: summarize.turn_times(samples.turns, "queue"),
+    "lateness": lambda samples: summarize.turn_times(samples.turns, "lateness"),
 }
 
 

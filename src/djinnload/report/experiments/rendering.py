@@ -13,7 +13,7 @@ from msgspec import Struct
 from djinnload.errors import ScenarioError
 from djinnload.reading.files import read_document
 from djinnload.report import drawing
-from djinnload.report.experiments import EXPERIMENTS, captions, tables
+from djinnload.report.experiments import EXPERIMENTS, captions, marks, tables
 from djinnload.report.experiments.base import (
     Absent,
     Datum,
@@ -47,6 +47,7 @@ class Shown(Struct, frozen=True, kw_only=True):
         data: Of a figure: label of each pair of axes, and what it shows.
         table: Heads and rows of a table, as text; None: it is a figure, or absent.
         absent: Why it was not made; empty: it was.
+        read: See `djinnload.report.drawn.Drawn`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Shown(Struct, frozen=True, kw_only=True):
     data: tuple[tuple[str, tuple[Datum, ...]], ...] = ()
     table: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
     absent: str = ""
+    read: str = "exact"
 
 
 class Rendered(Struct, frozen=True):
@@ -126,6 +128,7 @@ def _figure(run: Run, figure: Figure) -> Shown:
         svg=made.get("svg", b"").decode(),
         data=tuple((panel.ylabel, found) for panel, found in panels),
         absent="" if data else "; ".join(absent),
+        read="steps" if all(p.draw is marks.cdf for p, _ in panels) else "exact",
     )
 
 

@@ -3,17 +3,17 @@
 Each bar names its n, interval, start event and files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment
 from markupsafe import Markup
 
-from djinnload.report import amounts, drawing
 from djinnload.report.amounts import number
+from djinnload.report.drawn import Drawn, csv_of
 from djinnload.report.experiments.base import Datum
 from djinnload.report.experiments.rendering import Rendered, Shown
+from djinnload.report.page.placing import Shelf
+from djinnload.report.page.template import rendered as page
 
 __all__ = ("section",)
 
@@ -33,36 +33,46 @@ def section(
         claims: As of the root summary.
         void: Whether the run is.
     """
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(amounts.FILTERS)
-    source = Path(__file__).with_name(TEMPLATE).read_text(encoding="utf-8")
     shown = None if rendered is None else _told(rendered)
-    made = environment.from_string(source).render(
-        rendered=shown, claims=claims, void=void
-    )
+    made = page(TEMPLATE, {"rendered": shown, "claims": claims, "void": void})
     # Made by a template that escapes what it is given.
     return Markup(made.strip())  # noqa: S704
 
 
 def _told(rendered: Rendered) -> Document:
+    shelf = Shelf(None)
     return {
         "experiment": rendered.experiment,
         "absent": rendered.absent,
-        "shown": [_shown(each) for each in rendered.shown],
+        "shown": [_shown(each, shelf) for each in rendered.shown],
     }
 
 
-def _shown(each: Shown) -> Document:
+def _shown(each: Shown, shelf: Shelf) -> Document:
     anchor = each.name.lower().replace(" ", "-")
-    label = f"{each.name}: {each.title}"
-    inline = drawing.inline(each.svg, anchor, label) if each.svg else ""
+    figures = []
+    if each.svg:
+        label = f"{each.name}: {each.title}"
+        data = csv_of(_rows(each.data))
+        source = ", ".join(file for file in each.files if file.endswith(".csv"))
+        drawn = Drawn(
+            anchor, each.svg, label, each.caption, data, source=source, read=each.read
+        )
+        figures = shelf.place(anchor, [drawn])
     told: Document = {
         key: getattr(each, key)
         for key in ("name", "title", "caption", "files", "svg", "table")
     }
-    # Made by matplotlib, which escapes what it is given.
-    told["inline"] = Markup(inline)  # noqa: S704
+    told["figures"] = figures
     return told | {"anchor": anchor, "bars": list(_bars(each.data))}
+
+
+def _rows(panels: Iterable[tuple[str, Sequence[Datum]]]) -> Iterator[Document]:
+    for panel, data in panels:
+        for each in data:
+            low, high = each.ci95 or (None, None)
+            row = {"panel": panel, "series": each.series, "x": each.x}
+            yield row | {"value": each.value, "low": low, "high": high, "n": each.n}
 
 
 def _bars(panels: Iterable[tuple[str, Sequence[Datum]]]) -> Iterable[Document]:

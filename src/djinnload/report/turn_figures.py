@@ -1,0 +1,128 @@
+"""Turns of sessions one by one → latency over the number of the turn."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import structs
+
+from djinnload.report import drawing
+from djinnload.report.distributions import Groups
+from djinnload.report.drawn import Drawn, Keys, csv_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ("drawn",)
+
+Document = dict[str, Any]
+_SIZE_IN = (5.4, 3.6)
+_PANELS = {"latency_ms": "latency p50 (ms)", "ttft_ms": "first answer p50 (ms)"}
+
+
+def drawn(groups: Groups, keys: Keys, *, void: bool) -> Iterator[Drawn]:
+    """Yield a figure of each population whose sessions have more than one turn.
+
+    Args:
+        groups: Rows by point and population, an arm each.
+        keys: Classes of arms.
+        void: Whether to draw watermarks.
+    """
+    several = len({point for point, _ in groups}) > 1
+    for (point, name), every in groups.items():
+        rows = [row for row in every if len(row.get("by_turn") or ()) > 1]
+        if not rows:
+            continue
+        title = f"{name} at {point}" if several else name
+        values = list(_values(rows))
+        panels = [
+            each for each in _PANELS.values() if any(each == v["panel"] for v in values)
+        ]
+        if panels:
+            made = _drawn(title, values, panels, keys, void=void)
+            yield structs.replace(made, key=keys.of(population=name))
+
+
+def _values(rows: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
+    for key, panel in _PANELS.items():
+        for row in rows:
+            for each in row["by_turn"]:
+                times = each.get(key) or {}
+                value = times.get("p50")
+                if not isinstance(value, int | float) or not math.isfinite(value):
+                    continue
+                low, high = (times.get("ci95") or {}).get("p50") or (None, None)
+                yield {
+                    "panel": panel,
+                    "arm": row["arm"],
+                    "turn": each["turn"],
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "n": times.get("n"),
+                }
+
+
+def _drawn(
+    title: str,
+    values: Sequence[Document],
+    panels: Sequence[str],
+    keys: Keys,
+    *,
+    void: bool,
+) -> Drawn:
+    def fill(figure: "Figure") -> None:
+        every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+        for axes, panel in zip(every, panels, strict=True):
+            _draw(axes, [each for each in values if each["panel"] == panel], keys)
+            axes.set_ylabel(panel)
+        every[-1].set_xlabel("turn of the session, from 0")
+        words = drawing.plain(f"Turn by turn: {title}")
+        every[0].set_title(words, loc="left", fontsize=12, weight="bold")
+        drawing.legend(figure, every[0], ncols=2)
+
+    size = (_SIZE_IN[0], _SIZE_IN[1] + 1.2 * (len(panels) - 1))
+    return Drawn(
+        f"turns-{title}",
+        drawing.render(fill, size, void=void),
+        f"latency of {title} by the number of the turn within its session",
+        f"Median latency of ok turns of {title} by their number within the session, "
+        "all sessions and repeats together, with its 95 % interval where there is one. "
+        "A turn of which there are fewer than 20 has no median.",
+        csv_of(values),
+        x="turn",
+    )
+
+
+def _draw(axes: "Axes", values: Sequence[Document], keys: Keys) -> None:
+    axes.grid(visible=True, which="major", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.locator_params(axis="x", integer=True)
+    for look, arm in enumerate(dict.fromkeys(each["arm"] for each in values)):
+        mine = [each for each in values if each["arm"] == arm]
+        x, y = [each["turn"] for each in mine], [each["value"] for each in mine]
+        ends = [
+            (each["low"] or each["value"], each["high"] or each["value"])
+            for each in mine
+        ]
+        error: Any = [
+            [max(v - low, 0.0) for v, (low, _) in zip(y, ends, strict=True)],
+            [max(high - v, 0.0) for v, (_, high) in zip(y, ends, strict=True)],
+        ]
+        made = axes.errorbar(
+            x,
+            y,
+            yerr=error,
+            color=drawing.PALETTE[look % len(drawing.PALETTE)],
+            linestyle=drawing.DASHES[look % len(drawing.DASHES)],
+            marker="os^Dv"[look % 5],
+            markersize=4,
+            linewidth=1.6,
+            elinewidth=1,
+            capsize=2.5,
+            label=drawing.plain(arm).replace("_", "\u200b_", 1),
+        )
+        for part in (made[0], *made[1], *made[2]):
+            drawing.keyed(part, keys.of(arm=arm))
+    axes.set_ylim(bottom=0)
