@@ -95,10 +95,8 @@ def test_the_installed_command_helps():
     ran = subprocess.run(
         [command, "--help"], capture_output=True, text=True, check=True, timeout=60
     )
-    verbs = re.findall(
-        r"^  ([\w-]+) ", ran.stdout.partition("Commands:")[2], re.MULTILINE
-    )
-    assert verbs == sorted(cli.command.commands)
+    verbs = re.findall(r"^  ([a-z][\w-]+)  ", ran.stdout, re.MULTILINE)
+    assert verbs == list(cli.command.commands)
 
 
 def test_the_version_is_the_package_s():

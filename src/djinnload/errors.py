@@ -105,5 +105,6 @@ class Refused(TargetError):  # noqa: N818 - reads as what it says
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that *name* most likely meant, or None."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    cased = {each.lower(): each for each in known}
+    found = get_close_matches(name.lower(), cased, n=1, cutoff=0.6)
+    return cased[found[0]] if found else None

@@ -13,6 +13,7 @@ from djinnload import __version__
 from djinnload.cli import (
     bundles,
     catalogs,
+    completions,
     doctor,
     legacy,
     plugins,
@@ -22,7 +23,8 @@ from djinnload.cli import (
     search,
     serve,
 )
-from djinnload.cli.terminal import INTERRUPTED, say_bug, say_error
+from djinnload.cli.help import Verbs, examples
+from djinnload.cli.terminal import INTERRUPTED, say_bug, say_error, say_usage
 from djinnload.errors import DjinnloadError
 
 __all__ = ("main",)
@@ -43,7 +45,7 @@ def invoke(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one for each kind of 
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        say_usage(error)
         return _USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -60,7 +62,35 @@ def invoke(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one for each kind of 
     return code if isinstance(code, int) else 0
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_SECTIONS = {
+    "Measure": (run.run, run.check, doctor.doctor, prime.prime, search.search),
+    "Read and repeat": (
+        results.report,
+        results.compare,
+        bundles.bundle,
+        bundles.rerun,
+    ),
+    "What scenarios can name": (
+        catalogs.scenarios,
+        plugins.workloads,
+        catalogs.models,
+        plugins.schema,
+    ),
+    "Set up": (
+        serve.serve,
+        plugins.new_plugin,
+        legacy.import_,
+        completions.completions,
+    ),
+}
+
+
+@click.group(
+    cls=Verbs,
+    sections=_SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("djinnload run quick", "djinnload run --help"),
+)
 @click.version_option(__version__, prog_name="djinnload")
 def command() -> None:
     """Load generation for ML model servers that survives a hostile reviewer.
@@ -69,23 +99,3 @@ def command() -> None:
     Exit codes: 0 pass · 1 an objective failed · 2 scenario or command wrong ·
     3 could not run · 4 void, cannot be trusted · 130 interrupted
     """  # noqa: D301 - click reads the control character
-
-
-for _verb in (
-    run.run,
-    run.check,
-    search.search,
-    serve.serve,
-    results.report,
-    results.compare,
-    bundles.bundle,
-    bundles.rerun,
-    legacy.import_,
-    plugins.workloads,
-    plugins.schema,
-    plugins.new_plugin,
-    catalogs.models,
-    prime.prime,
-    doctor.doctor,
-):
-    command.add_command(_verb)

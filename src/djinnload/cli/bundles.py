@@ -5,14 +5,22 @@ from pathlib import Path
 
 import click
 
-from djinnload.cli.options import JSON, PROGRESS
+from djinnload.cli import completions
+from djinnload.cli.help import examples
+from djinnload.cli.options import JSON, OUT, PROGRESS
 from djinnload.cli.terminal import ended, watched
 
 __all__ = ("bundle", "rerun")
 
 
-@click.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.command(
+    epilog=examples(
+        "djinnload bundle results/qos_mix/20261124T225150Z-05f7 --out run.tar.zst"
+    )
+)
+@click.argument(
+    "directory", type=click.Path(path_type=Path), shell_complete=completions.runs
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -26,7 +34,7 @@ __all__ = ("bundle", "rerun")
     help="Leave this out: a repeat is then compared by its verdict alone.",
 )
 def bundle(*, directory: Path, out: Path | None, without: tuple[str, ...]) -> None:
-    """Pack a results DIRECTORY as one file that others can check and repeat.
+    """Pack a results DIRECTORY as one file, to check and repeat.
 
     With scenario, manifests, samples, summaries, figures, RUNBOOK.md, the exact
     versions of all packages, and checksums. The same directory gives the same bytes. A
@@ -42,16 +50,18 @@ def bundle(*, directory: Path, out: Path | None, without: tuple[str, ...]) -> No
     click.echo(f"repeat it with: djinnload rerun {made.path}")
 
 
-@click.command()
+@click.command(epilog=examples("djinnload rerun qos_mix-20261124T225150Z-05f7.tar.gz"))
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="For results; default: results."
-)
+@OUT
 @click.option(
     "--target", metavar="HOST:PORT", help="A running server; default: as it was."
 )
 @click.option(
-    "--accept", multiple=True, metavar="CODE", help="Does not void; default: as it was."
+    "--accept",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=completions.codes,
+    help="A reason that shall not void; default: as it was.",
 )
 @click.option("--quiet", is_flag=True, help="Only what it came to, at the end.")
 @PROGRESS
@@ -66,15 +76,16 @@ def rerun(
     style: str,
     json_to: str | None,
 ) -> int:
-    """Repeat the run of BUNDLE, of its scenario, seeds and rates, and compare.
+    """Repeat the run of BUNDLE, and compare.
 
-    Checks every file first, and says which versions differ here. Schedule, inputs and
-    weights have to be identical, the verdict the same; times may differ. See
-    docs/bundles.md.
+    Of its scenario, seeds and rates. Checks every file first, and says which versions
+    differ here. Schedule, inputs and weights have to be identical, the verdict the
+    same; times may differ. See docs/bundles.md.
 
     \b
-    Exit codes: 0 the same verdict · 1 another verdict · 2 bundle damaged, or schedule,
-    inputs or weights differ · 3 could not run · 4 either run is void · 130 interrupted
+    Exit codes: 0 the same verdict · 1 another verdict · 2 bundle damaged, or
+    schedule, inputs or weights differ · 3 could not run · 4 either run is void ·
+    130 interrupted
     """  # noqa: D301 - click reads the control character
     from djinnload.bundles.rerunning import rerun as rerun_bundle
     from djinnload.report import ending

@@ -1,23 +1,59 @@
-"""What can be named in a scenario: the models."""
+"""What can be named: the scenarios that ship, and the models of scenarios."""
+
+from pathlib import Path
 
 import click
 
-__all__ = ("models",)
+from djinnload.cli import completions
+from djinnload.cli.help import examples
+
+__all__ = ("models", "scenarios")
 
 _MILLION = 1e6
 _THOUSAND = 1e3
 
 
-@click.command()
-def models() -> None:
-    """List the models that scenarios can name; none is built or fetched.
+@click.command(epilog=examples("djinnload scenarios", "djinnload check qos_mix"))
+def scenarios() -> None:
+    """List the scenarios that ship, and what each asks.
 
-    Sent and received are the tensors of one request of batch 1 and 16 tokens in
-    float32.
+    Their names do instead of a file. Those that end in _smoke take two cores and about
+    a minute.
     """
     from djinnload.report import catalogs
+    from djinnload.scenarios.load import shipped
 
-    catalogs.show_models([_row(name) for name in _names()])
+    catalogs.show_scenarios([(n, _purpose(path)) for n, path in shipped().items()])
+
+
+def _purpose(path: Path) -> str:
+    """Return the first paragraph of the comments that a scenario file begins with."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found: list[str] = []
+    for line in lines:
+        if line.startswith("#:"):
+            continue
+        if not line.startswith("# "):
+            break
+        found.append(line[2:])
+    return " ".join(found)
+
+
+@click.command(epilog=examples("djinnload models", "djinnload models gpt2-tiny"))
+@click.argument("name", required=False, shell_complete=completions.models)
+def models(*, name: str | None) -> None:
+    """List the models that scenarios can name; with NAME, one.
+
+    None is built or fetched. Sent and received are the tensors of one request of batch
+    1 and 16 tokens in float32.
+    """
+    from djinnload.models import catalog
+    from djinnload.report import catalogs
+
+    if name is not None:
+        catalog.find(name, seed=0)  # else there is none of that name
+    chosen = _names() if name is None else [name]
+    catalogs.show_models([_row(each) for each in chosen])
 
 
 def _names() -> list[str]:

@@ -4,18 +4,20 @@ from pathlib import Path
 
 import click
 
-from djinnload.cli.options import ARM, SET, loaded
+from djinnload.cli import completions
+from djinnload.cli.help import examples
+from djinnload.cli.options import ARM, OUT, SET, TARGET, loaded
 from djinnload.cli.terminal import stoppable
 
 __all__ = ("doctor",)
 
 
-@click.command()
-@click.argument("scenario", required=False)
-@click.option("--target", metavar="HOST:PORT", help="A running server.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="For results; default: results."
+@click.command(
+    epilog=examples("djinnload doctor", "djinnload doctor qos_mix --target HOST:5556")
 )
+@click.argument("scenario", required=False, shell_complete=completions.scenarios)
+@TARGET
+@OUT
 @ARM
 @SET
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -28,10 +30,13 @@ def doctor(
     changes: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Look whether this machine, and SCENARIO's server, are fit for a run.
+    """Look whether this machine and a server are fit for a run.
+
+    Without SCENARIO: this machine alone. Each check says what was seen and what to do.
 
     \b
-    Exit codes: 0 nothing fails, warnings may be · 1 a check fails · 2 scenario wrong
+    Exit codes: 0 nothing fails, warnings may be · 1 a check fails ·
+    2 scenario wrong
     """  # noqa: D301 - click reads the control character
     import msgspec
 

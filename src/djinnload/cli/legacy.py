@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
+from djinnload.cli.help import examples
 from djinnload.errors import HostError, ScenarioError
 
 __all__ = ("import_",)
 
 
-@click.command("import")
+@click.command(
+    "import",
+    epilog=examples("djinnload import qos_mix.yaml --out qos_mix.toml"),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -18,7 +22,7 @@ __all__ = ("import_",)
     help="A new file; default: print it.",
 )
 def import_(*, file: Path, out: Path | None) -> None:
-    """Turn FILE.yaml, of the original evaluation, into a scenario.
+    """Turn a YAML FILE of the original evaluation into a scenario.
 
     Its kind is told by its keys: qos_mix, production_load_test, load_sweep, baselines,
     streaming, conversation, ablation, session_stress, overhead, generality. What cannot

@@ -6,17 +6,23 @@ from typing import Any
 
 import click
 
+from djinnload.cli import completions
 from djinnload.errors import ScenarioError
 
 __all__ = (
+    "ACCEPT",
     "ARM",
+    "DECLARE",
     "DURATION",
     "EXPORT",
     "JSON",
+    "OUT",
     "PROGRESS",
     "REPEATS",
+    "SCENARIO",
     "SEED",
     "SET",
+    "TARGET",
     "WORKERS",
     "YES_LONG",
     "exported",
@@ -25,18 +31,51 @@ __all__ = (
     "refuse_exports",
 )
 
+SCENARIO = click.argument("scenario", shell_complete=completions.scenarios)
+TARGET = click.option(
+    "--target", metavar="HOST:PORT", help="A running server; default: one is started."
+)
+OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="For results; default: results.",
+)
 ARM = click.option(
-    "--arm", "arms", multiple=True, metavar="NAME", help="Only this arm; repeatable."
+    "--arm",
+    "arms",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completions.arms,
+    help="Only this arm; repeatable.",
+)
+ACCEPT = click.option(
+    "--accept",
+    multiple=True,
+    metavar="CODE",
+    shell_complete=completions.codes,
+    help="A reason, such as LATE, that shall not void; is recorded; repeatable.",
+)
+DECLARE = click.option(
+    "--declare",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting of the server that you vouch for, as policy=qos; repeatable.",
 )
 SET = click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change the scenario, as in --set population.chat.users=8; repeatable.",
+    shell_complete=completions.changes,
+    help="Change the scenario, as population.chat.users=8; repeatable.",
 )
-DURATION = click.option("--duration", metavar="D", help="Of measure, such as 30s.")
-REPEATS = click.option("--repeats", type=click.IntRange(1, 99), help="Of every arm.")
+DURATION = click.option(
+    "--duration", metavar="D", help="Of each cell's measure, such as 30s."
+)
+REPEATS = click.option(
+    "--repeats", type=click.IntRange(1, 99), metavar="N", help="Of every arm."
+)
 WORKERS = click.option(
     "--workers", type=int, metavar="N", help="Processes that share the load."
 )
@@ -45,7 +84,9 @@ YES_LONG = click.option(
     is_flag=True,
     help="Also if an arm sends weights and state for over 30 minutes.",
 )
-SEED = click.option("--seed", type=int, help="Instead of the scenario's.")
+SEED = click.option(
+    "--seed", type=int, metavar="N", help="Of schedule, inputs and weights."
+)
 PROGRESS = click.option(
     "--progress",
     "style",
@@ -54,8 +95,23 @@ PROGRESS = click.option(
     show_default=True,
     help="On stderr, while it runs; auto: a dashboard on a terminal, else lines.",
 )
+
+
+def _writable(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> str | None:
+    """Refuse what could not be written, before there is something to write."""
+    if value is not None and (Path(value).is_dir() or not Path(value).parent.is_dir()):
+        raise click.BadParameter(f"{value!r} is no file in a folder that there is")
+    return value
+
+
 JSON = click.option(
-    "--json", "json_to", metavar="FILE", help="Write the result there; - is stdout."
+    "--json",
+    "json_to",
+    metavar="FILE",
+    callback=_writable,
+    help="Write the result there; - is stdout.",
 )
 
 EXPORT = click.option(

@@ -5,16 +5,21 @@ from pathlib import Path
 
 import click
 
+from djinnload.cli import completions
+from djinnload.cli.help import examples
 from djinnload.cli.terminal import say_error
 from djinnload.errors import HostError
 
 __all__ = ("new_plugin", "schema", "workloads")
 
 
-@click.command()
-@click.argument("name", required=False)
+@click.command(epilog=examples("djinnload workloads", "djinnload workloads llm"))
+@click.argument("name", required=False, shell_complete=completions.workloads)
 def workloads(*, name: str | None) -> None:
-    """List workloads; with NAME, show one's options. The list imports no plugin."""
+    """List workloads; with NAME, show one's options.
+
+    The list imports no plugin, and says of one that cannot be used what is wrong.
+    """
     from djinnload import registry
     from djinnload.report import catalogs
 
@@ -31,12 +36,18 @@ def workloads(*, name: str | None) -> None:
     catalogs.show_options(described(kind.Options))
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="A file; default: stdout.")
+@click.command(epilog=examples("djinnload schema --out schema.json"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write it; default: stdout.",
+)
 def schema(*, out: Path | None) -> None:
-    """Print the JSON Schema of scenario files, for editors and other programs.
+    """Print the JSON Schema of scenario files, for editors.
 
-    It holds the options of every plugin that is installed here.
+    It holds the options of every plugin that is installed here. An editor completes and
+    checks a scenario whose first line is `#:schema ./schema.json`: docs/editors.md.
     """
     from djinnload.json_schema import scenario_schema
 
@@ -53,13 +64,19 @@ def schema(*, out: Path | None) -> None:
         raise HostError(f"cannot write the schema: {error}") from error
 
 
-@click.command("new-plugin")
+@click.command(
+    "new-plugin",
+    epilog=examples(
+        "djinnload new-plugin quiz", "djinnload new-plugin tides --kind arrival"
+    ),
+)
 @click.argument("name")
 @click.option(
     "--kind",
     type=click.Choice(["workload", "arrival", "target"]),
     default="workload",
     show_default=True,
+    help="What it brings.",
 )
 @click.option(
     "--in",
@@ -69,7 +86,10 @@ def schema(*, out: Path | None) -> None:
     help="The folder to make it in; default: this one.",
 )
 def new_plugin(*, name: str, kind: str, parent: Path) -> None:
-    """Write the skeleton of a plugin's package, djinnload-NAME; its tests pass."""
+    """Write the skeleton of a plugin, whose tests pass.
+
+    A package, djinnload-NAME, to install and to go on from: docs/plugins.md.
+    """
     from djinnload.new_plugin import write_plugin
 
     root = write_plugin(name, kind, parent)

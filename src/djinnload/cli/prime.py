@@ -2,13 +2,14 @@
 
 import click
 
-from djinnload.cli.options import ARM, SEED, SET, loaded
+from djinnload.cli.help import examples
+from djinnload.cli.options import ARM, SCENARIO, SEED, SET, loaded
 
 __all__ = ("prime",)
 
 
-@click.command()
-@click.argument("scenario")
+@click.command(epilog=examples("djinnload prime qos_mix"))
+@SCENARIO
 @ARM
 @SEED
 @SET
@@ -21,7 +22,9 @@ def prime(
     changes: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Fetch or make all models of SCENARIO, prepare its inputs, check the room.
+    """Make or fetch all models of SCENARIO, before any clock.
+
+    Also prepares its inputs once, and looks whether there is room for both.
 
     A run fetches nothing. Weights are kept in DJINNLOAD_CACHE, else
     ~/.cache/djinnload; those of a hub also in the hub's own cache.

@@ -6,15 +6,22 @@ from typing import Any
 
 import click
 
+from djinnload.cli import completions
+from djinnload.cli.help import examples
 from djinnload.cli.options import (
+    ACCEPT,
     ARM,
+    DECLARE,
     DURATION,
     EXPORT,
     JSON,
+    OUT,
     PROGRESS,
     REPEATS,
+    SCENARIO,
     SEED,
     SET,
+    TARGET,
     WORKERS,
     YES_LONG,
     exported,
@@ -27,27 +34,25 @@ from djinnload.cli.terminal import ended, watched
 __all__ = ("check", "run")
 
 
-@click.command()
-@click.argument("scenario", required=False)
-@click.option("--target", metavar="HOST:PORT", help="A running server.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="For results; default: results."
+@click.command(
+    epilog=examples(
+        "djinnload run quick",
+        "djinnload run chat.toml --set population.chat.arrival.rate=40/s",
+        "djinnload run qos_mix --target HOST:5556 --arm qos --declare policy=qos",
+        "djinnload run --resume results/qos_mix/20261124T225150Z-05f7",
+    )
 )
+@click.argument("scenario", required=False, shell_complete=completions.scenarios)
+@TARGET
+@OUT
 @ARM
 @DURATION
 @REPEATS
 @SEED
 @WORKERS
 @SET
-@click.option(
-    "--accept", multiple=True, metavar="CODE", help="Does not void; is recorded."
-)
-@click.option(
-    "--declare",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A setting of the server that you vouch for, such as policy=qos.",
-)
+@ACCEPT
+@DECLARE
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
@@ -79,7 +84,15 @@ def run(
     style: str,
     json_to: str | None,
 ) -> int:
-    """Run SCENARIO (a TOML file, or the name of one that ships) to its verdict."""
+    """Run SCENARIO to its verdict, and write a report.
+
+    SCENARIO is a TOML file, or the name of one that ships (`djinnload scenarios`). Its
+    server is started here unless --target, or the scenario, names one.
+
+    \b
+    Exit codes: 0 pass · 1 an objective failed · 2 scenario or command wrong ·
+    3 could not run · 4 void, cannot be trusted · 130 interrupted
+    """  # noqa: D301 - click reads the control character
     declared = dict(pair(each, "--declare") for each in declare)
     source: Any = scenario
     if resume is not None:
@@ -121,8 +134,13 @@ def run(
     return ended(result, show)
 
 
-@click.command()
-@click.argument("scenario")
+@click.command(
+    epilog=examples(
+        "djinnload check chat.toml",
+        "djinnload check qos_mix --arm qos --set calibrate.capacity=60/s",
+    )
+)
+@SCENARIO
 @ARM
 @DURATION
 @REPEATS
@@ -141,7 +159,11 @@ def check(
     yes_long: bool,
     as_json: bool,
 ) -> None:
-    """Validate SCENARIO and print what a run would do; opens nothing."""
+    """Validate SCENARIO and print what a run would do.
+
+    Cells, arrivals, requests, bytes, time and models; nothing is opened. Rates that are
+    parts of capacity stay as they are, for nothing is measured.
+    """
     import msgspec
 
     from djinnload.boots import network

@@ -5,13 +5,19 @@ from pathlib import Path
 
 import click
 
+from djinnload.cli.help import examples
 from djinnload.cli.options import (
+    ACCEPT,
     ARM,
+    DECLARE,
     DURATION,
     JSON,
+    OUT,
     PROGRESS,
+    SCENARIO,
     SEED,
     SET,
+    TARGET,
     loaded,
     pair,
 )
@@ -20,25 +26,16 @@ from djinnload.cli.terminal import ended, watched
 __all__ = ("search",)
 
 
-@click.command()
-@click.argument("scenario")
-@click.option("--target", metavar="HOST:PORT", help="A running server.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="For results; default: results."
-)
+@click.command(epilog=examples("djinnload search search_smoke"))
+@SCENARIO
+@TARGET
+@OUT
 @ARM
 @DURATION
 @SEED
 @SET
-@click.option(
-    "--accept", multiple=True, metavar="CODE", help="Does not void; is recorded."
-)
-@click.option(
-    "--declare",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="A setting of the server that you vouch for, such as policy=qos.",
-)
+@ACCEPT
+@DECLARE
 @click.option("--quiet", is_flag=True, help="Only what was found, at the end.")
 @PROGRESS
 @JSON
@@ -57,10 +54,12 @@ def search(
     style: str,
     json_to: str | None,
 ) -> int:
-    """Find the highest load at which SCENARIO meets its objectives: docs/search.md.
+    """Find the highest load at which SCENARIO meets its objectives.
+
+    Its [search] says what is changed, and between which values: docs/search.md.
 
     \b
-    Exit codes: 0 bracket found, or high met · 1 not even low meets the objectives ·
+    Exit codes: 0 bracket found, or high met · 1 not even low meets them ·
     2 scenario or command wrong · 3 could not run · 4 void or undecided ·
     130 interrupted
     """  # noqa: D301 - click reads the control character

@@ -7,16 +7,35 @@ from typing import Any
 
 import click
 
+from djinnload.cli.help import examples
 from djinnload.cli.terminal import stoppable
 
 __all__ = ("serve",)
 
 
-@click.command()
-@click.option("--host", help="Default: DJINNLOAD_SERVER_HOST, or 127.0.0.1.")
-@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--policy", type=click.Choice(["qos", "fcfs", "none"]))
-@click.option("--slots", type=click.IntRange(1, 4096))
+@click.command(epilog=examples("djinnload serve --port 5556 --policy fcfs --slots 2"))
+@click.option(
+    "--host",
+    metavar="HOST",
+    help="To listen on; default: DJINNLOAD_SERVER_HOST, or 127.0.0.1.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="To listen on; 0: any free one; default: GENIE_DATA_PORT, or 5556.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["qos", "fcfs", "none"]),
+    help="Classes, one queue, or no queue; default: GENIE_ENABLE_QOS, or qos.",
+)
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="Requests that execute at once; default: GENIE_QOS_MAX_CONCURRENCY, or 4.",
+)
 @click.option("--exit-with-parent", is_flag=True, help="End when stdin ends.")
 def serve(
     *,

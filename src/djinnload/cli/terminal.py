@@ -13,14 +13,33 @@ import click
 
 from djinnload.errors import DjinnloadError
 
-__all__ = ("INTERRUPTED", "ended", "say_bug", "say_error", "stoppable", "watched")
+__all__ = (
+    "INTERRUPTED",
+    "ended",
+    "say_bug",
+    "say_error",
+    "say_usage",
+    "stoppable",
+    "watched",
+)
 
 INTERRUPTED = 130
 
 
 def say_error(text: str) -> None:
-    """Print an error on stderr."""
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)
+    """Print an error on stderr; in colour on a terminal, unless NO_COLOR is set."""
+    plain = False if os.environ.get("NO_COLOR") else None
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {text}", err=True, color=plain)
+
+
+def say_usage(error: click.ClickException) -> None:
+    """Print what is wrong with a command line, and how it is written."""
+    said = error.format_message()
+    say_error(f"{said[0].lower()}{said[1:].removesuffix('.')}")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+        click.echo(f"More: {error.ctx.command_path} --help", err=True)
 
 
 def say_bug(error: Exception) -> None:

@@ -11,7 +11,13 @@ from djinnload.options import Setting
 from djinnload.prime import Ready
 from djinnload.registry import Entry
 
-__all__ = ("show_entries", "show_models", "show_options", "show_primed")
+__all__ = (
+    "show_entries",
+    "show_models",
+    "show_options",
+    "show_primed",
+    "show_scenarios",
+)
 
 _MILLION = 1e6
 _GB = 1e9
@@ -33,6 +39,16 @@ def show_options(settings: Sequence[Setting]) -> None:
         table.add_row(
             each.name, each.type, each.default or "required", each.description
         )
+    _print(table)
+
+
+def show_scenarios(rows: Sequence[tuple[str, str]]) -> None:
+    """Print scenarios: what each is for, in as many lines as that takes."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("name", no_wrap=True)
+    table.add_column("asks")
+    for row in rows:
+        table.add_row(*row)
     _print(table)
 
 

@@ -1,14 +1,16 @@
 """What a verb leaves behind: report, runbook, the JSON asked for, words on screen."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from djinnload.errors import HostError, ScenarioError
+from djinnload.regressions import Run
 from djinnload.report import html, repeat_text, runbook, search_text, text
+from djinnload.report.page import comparison
 
 __all__ = ("show", "show_decision", "show_repeat", "show_search")
 
@@ -31,14 +33,28 @@ def show(
             text.show(summary, path, quiet=quiet)
 
 
-def show_decision(found: Mapping[str, Any], *, json_to: str | None) -> None:
+def show_decision(
+    found: Mapping[str, Any],
+    sides: Sequence[Run] = (),
+    *,
+    json_to: str | None,
+    html_to: str | None = None,
+) -> None:
     """Print what ``compare`` found, and write it.
 
+    Args:
+        found: Its document, which is the JSON.
+        sides: What was compared, for the page.
+        json_to: A file, ``-`` for stdout, or None.
+        html_to: A file for the page, or None.
+
     Raises:
-        ScenarioError: The JSON cannot be written.
+        ScenarioError: The JSON or the page cannot be written.
     """
     try:
         _write_json(found, json_to)
+        if html_to is not None:
+            _write_page(found, sides, Path(html_to))
     finally:
         if json_to != "-":
             text.show_decision(found)
@@ -86,6 +102,13 @@ def show_search(
             search_text.show(summary["search"], path, title=name, quiet=quiet)
 
 
+def _write_page(found: Mapping[str, Any], sides: Sequence[Run], path: Path) -> None:
+    try:
+        comparison.write(found, sides, path)
+    except OSError as error:
+        raise ScenarioError("--html", f"cannot write it: {error}") from None
+
+
 def _write_files(path: Path) -> None:
     try:
         html.write(path)
@@ -101,4 +124,5 @@ def _write_json(found: Mapping[str, Any], json_to: str | None) -> None:
         try:
             Path(json_to).write_text(json.dumps(found), encoding="utf-8")
         except OSError as error:
-            raise ScenarioError("--json", f"cannot write it: {error}") from None
+            reason = f"cannot write {json_to}: {error.strerror or error}"
+            raise ScenarioError("--json", reason) from None

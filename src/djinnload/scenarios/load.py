@@ -1,5 +1,6 @@
 """TOML → a validated, immutable Scenario; changes by path; opens nothing else."""
 
+import codecs
 import hashlib
 import math
 import re
@@ -111,12 +112,10 @@ def load(source: str | Path) -> Scenario:
     """
     path = _find(source)
     try:
-        text = path.read_bytes().decode()  # line ends as they are, for sha256
-    except UnicodeDecodeError as error:
-        raise ScenarioError(str(path), f"is not UTF-8 text: {error}") from None
+        raw = path.read_bytes()
     except OSError as error:
         raise ScenarioError(str(path), f"cannot be read: {error.strerror}") from None
-    return loads(text, path=str(path))
+    return loads(_text(raw, path), path=str(path))
 
 
 def loads(text: str, *, path: str = "") -> Scenario:
@@ -165,6 +164,21 @@ def parse_set(text: str) -> tuple[str, Any]:
     return path.strip(), made["value"] if len(made) == 1 else value.strip()
 
 
+def _text(raw: bytes, path: Path) -> str:
+    """Return a file's text, line ends as they are, for its sha256."""
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF8)):
+        reason = "begins with a byte order mark, save it as plain UTF-8"
+        raise ScenarioError(str(path), reason)
+    if not raw.strip():
+        reason = "is empty, a scenario has [scenario] and [[population]]; run"
+        raise ScenarioError(str(path), f"{reason} 'djinnload scenarios' for examples")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        reason = f"is no UTF-8 text, it has {raw[error.start]:#04x} at {error.start}"
+        raise ScenarioError(str(path), f"{reason}; is it a TOML file?") from None
+
+
 def _find(source: str | Path) -> Path:
     path = Path(source)
     if path.is_file():
@@ -176,8 +190,8 @@ def _find(source: str | Path) -> Path:
         return names[source]
     near = nearest(path.stem, names)
     hint = f", did you mean {near!r}?" if near else ""
-    known = ", ".join(names) or "none"
-    reason = f"no such file and no shipped scenario{hint} (shipped: {known})"
+    known = "run 'djinnload scenarios' for those, such as qos_mix"
+    reason = f"no such file and no shipped scenario{hint} ({known})"
     raise ScenarioError(str(source), reason)
 
 
