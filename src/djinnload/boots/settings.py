@@ -39,6 +39,8 @@ _VARIABLES = {
     "device": f"{_OWN}DEVICE",
     "memory": f"{_OWN}MEMORY",
     "memory_bytes": f"{_OWN}MEMORY_BYTES",
+    "max_buffer_bytes": f"{_OWN}MAX_BUFFER_BYTES",
+    "max_session_bytes": f"{_OWN}MAX_SESSION_BYTES",
 }
 
 

@@ -13,6 +13,9 @@ from djinnload.units import SECOND, format_bytes, format_ns
 
 __all__ = ("show_plan",)
 
+#: Cells that are named; a full-size experiment has hundreds.
+_LISTED = 12
+
 
 def show_plan(plan: Description) -> None:
     """Print what a run would do."""
@@ -33,7 +36,10 @@ def show_plan(plan: Description) -> None:
     for model in plan.models:
         console.print(f"model {model.model_id}, {model.architecture}", markup=False)
     more = ", calibration included" if plan.calibrated else ""
-    console.print(f"order: {', '.join(plan.cells)}", markup=False)
+    left = len(plan.cells) - _LISTED
+    rest = f" and {left} more (index.json of the run lists all)" * (left > 0)
+    first = ", ".join(plan.cells[:_LISTED])
+    console.print(f"order: {first}{rest}", markup=False)
     console.print(
         f"time: {_time(plan)}{more}, and up to {plan.grace_s:.0f} s of grace; nothing "
         "was opened",

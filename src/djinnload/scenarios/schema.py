@@ -122,6 +122,9 @@ class Server(Config, frozen=True, kw_only=True):
         memory: Allocator of requests that are allocations; ``behaviours.memory`` of an
             arm sets it.
         memory_bytes: Of an arena, had when the server starts.
+        max_buffer_bytes: Of all messages being received at once; a blind arm's weights
+            come as such.
+        max_session_bytes: Of all sessions' states together; the longest idle goes.
     """
 
     policy: Literal["qos", "fcfs", "none"] | None = None
@@ -136,6 +139,8 @@ class Server(Config, frozen=True, kw_only=True):
     device: Text | None = None
     memory: Memory | None = None
     memory_bytes: Size | None = None
+    max_buffer_bytes: Size | None = None
+    max_session_bytes: Size | None = None
 
 
 class Launch(Config, frozen=True, kw_only=True):
