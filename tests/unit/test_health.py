@@ -19,7 +19,7 @@ from djinnload.health.cell import (
 )
 from djinnload.objective import Judged, decide, parse
 from djinnload.stats.populations import Turns
-from djinnload.units import MS, US
+from djinnload.units import MS, SECOND, US
 from health_kit import (  # tests/, by conftest.py
     BEGIN,
     END,
@@ -150,6 +150,16 @@ def test_a_stalling_loop_voids(seed):
     assert codes(judge_cell(stalled)) == ["LOOP_STALL"]
     brief = cell(population(0), probe=probes(seed, stall=(300, 15, 2.0)))
     assert judge_cell(brief) == ()
+
+
+@pytest.mark.parametrize(("late", "void"), [(1, False), (2, False), (3, True)])
+def test_a_late_tick_of_a_short_cell_says_nothing(late, void):
+    """Of 60 ticks in 300 ms, one is 1.7 % already."""
+    window = {"begin_ns": BEGIN + 2 * SECOND, "end_ns": BEGIN + 2 * SECOND + 300 * MS}
+    probe = probes(0, stall=(410, late, 2.0))
+    short = cell(population(0), probe=probe, window=window)
+    found = {each.code for each in health_generator.loop_stall(short)}
+    assert found == ({"LOOP_STALL"} if void else set())
 
 
 def test_one_long_stall_voids_though_its_ticks_are_merged():

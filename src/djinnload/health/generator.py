@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import binom
 
 from djinnload.findings import Found, note, void
 from djinnload.stats.populations import Array
@@ -16,6 +17,9 @@ __all__ = ("cpu", "cpu_shares", "loop_stall")
 TICK_NS = 5 * MS
 STALL_NS = MS
 STALL_SHARE = 0.01
+#: A share is over STALL_SHARE if so many ticks would be late by chance so seldom. One
+#: late tick of the 60 in a short cell is 1.7 %, and says nothing.
+STALL_ALPHA = 0.05
 LONG_STALL_NS = 25 * MS
 CPU_SHARE = 0.80
 #: How many of the requests that a pause hit are named.
@@ -29,13 +33,14 @@ def loop_stall(evidence: "CellEvidence") -> Found:
     Of several workers, the one whose loop lagged most is judged.
     """
     begin, end = evidence.window_ns
+    window = max(1, end - begin)
     shares = {
         worker: _stalled_ns(*evidence.probe("loop_lag_ns", device=worker), begin, end)
-        / max(1, end - begin)
+        / window
         for worker in evidence.workers
     }
     share, worst = max((share, worker) for worker, share in shares.items())
-    if share > STALL_SHARE:
+    if share > STALL_SHARE and _chance(share, window) < STALL_ALPHA:
         yield void(
             "LOOP_STALL",
             f"{_named(worst)}'s loop lagged over {format_ns(STALL_NS)} for "
@@ -45,6 +50,12 @@ def loop_stall(evidence: "CellEvidence") -> Found:
     for worker in evidence.workers:
         yield from _long_pauses(evidence, "loop-stall", "loop_lag_ns", worker)
         yield from _long_pauses(evidence, "gc-pause", "gc_pause_ns", worker)
+
+
+def _chance(share: float, window_ns: int) -> float:
+    """Return how likely as many late ticks are where STALL_SHARE of all are late."""
+    ticks = max(1, round(window_ns / TICK_NS))
+    return float(binom.sf(round(share * ticks) - 1, ticks, STALL_SHARE))
 
 
 def _named(worker: str) -> str:
