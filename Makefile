@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNS := $(VENV)/.runs
 STAMP := $(VENV)/.installed
 # For a machine that wants another build of torch: TORCH_INDEX=https://…/cpu
 TORCH_INDEX ?=
@@ -12,16 +13,24 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: run test smoke docs lint bench bench-quick clean
 
-$(STAMP): pyproject.toml constraints.txt
+# What runs it: the package with its models, and the plugins beside it.
+$(RUNS): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "djinnload needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q 'pip>=25.1'
-	$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[models]' --group dev $(addprefix -e ,$(wildcard plugins/*))
+	@echo "setting up $(VENV), once: PyTorch and others, a minute or more"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install -q 'pip>=25.1'
+	@$(PIP) install -q -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[models]' $(addprefix -e ,$(wildcard plugins/*))
+	@touch $@
+
+# And what tests it, draws its pages and reads its style.
+$(STAMP): $(RUNS)
+	@echo "setting up the tools of tests and pages in $(VENV), once"
+	@$(PIP) install -q -c constraints.txt --group dev
 	@touch $@
 
 # An objective that is missed (exit code 1) is a result too.
-run: $(STAMP)
+run: $(RUNS)
 	$(BIN)/djinnload run scenarios/qos_mix.toml || test $$? -eq 1
 
 # Most tests wait for processes and sockets more than they compute, so they share the
@@ -31,7 +40,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -q -m wallclock
 
 # Runs alone: a busy host makes all of them void.
-smoke: $(STAMP)
+smoke: $(RUNS)
 	$(BIN)/python bench/smoke.py
 
 # The peers live in an environment of their own; wrk and hey come from the system.

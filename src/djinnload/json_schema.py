@@ -17,14 +17,17 @@ __all__ = ("scenario_schema",)
 _CAPACITY = r"^\s*\S+\s+of\s+capacity\s*$"
 
 
-def scenario_schema() -> tuple[dict[str, Any], list[str]]:
+def scenario_schema(package: str = "") -> tuple[dict[str, Any], list[str]]:
     """Return the schema (draft 2020-12), and what is wrong with which plugin.
 
     A plugin that cannot be imported is in it by name, with any options.
+
+    Args:
+        package: Only plugins of this one; empty: of all that are installed.
     """
     wrong: list[str] = []
-    workload = _either(registry.WORKLOADS, "use", "Workload", wrong)
-    arrival = _either(registry.ARRIVALS, "process", "Arrival", wrong)
+    workload = _either(registry.WORKLOADS, "use", "Workload", package, wrong)
+    arrival = _either(registry.ARRIVALS, "process", "Arrival", package, wrong)
     population = options.mirror(
         Population,
         name="Population",
@@ -34,7 +37,7 @@ def scenario_schema() -> tuple[dict[str, Any], list[str]]:
     document = options.mirror(
         Document, name="Scenario", instead={"populations": many, "scenario": _run()}
     )
-    targets = _structs(registry.TARGETS, "Target", None, wrong)
+    targets = _structs(registry.TARGETS, None, "Target", package, wrong)
     (root,), parts = msgspec.json.schema_components(
         [document], ref_template="#/$defs/{name}"
     )
@@ -48,11 +51,22 @@ def scenario_schema() -> tuple[dict[str, Any], list[str]]:
         "$defs": parts | theirs,
     }
     for each in list(_dicts(found["$defs"])):
-        if "pattern" in each:  # ECMA 262 knows no \Z
-            each["pattern"] = each["pattern"].replace(r"\Z", "$")
+        _plainer(each)
     _options_of_targets(found["$defs"]["Target"], targets)
     _rates_of_capacity({n: p for n, p in parts.items() if n.startswith("Arrival_")})
     return found, wrong
+
+
+def _plainer(part: dict[str, Any]) -> None:
+    """Say the same in words that editors understand, which know older drafts."""
+    if "pattern" in part:  # ECMA 262 knows no \Z
+        part["pattern"] = part["pattern"].replace(r"\Z", "$")
+    if part.get("type") == "object" and "properties" not in part:
+        part.setdefault("additionalProperties", True)
+    prefix = part.get("prefixItems")
+    if prefix and all(each == prefix[0] for each in prefix):
+        part["items"] = prefix[0]
+        del part["prefixItems"]
 
 
 def _run() -> type[Struct]:
@@ -65,16 +79,18 @@ def _run() -> type[Struct]:
     return options.mirror(Run, name="Run", instead=lengths)
 
 
-def _either(group: str, key: str, name: str, wrong: list[str]) -> Any:
-    return Union[tuple(_structs(group, name, key, wrong).values())]  # noqa: UP007
+def _either(group: str, key: str, name: str, package: str, wrong: list[str]) -> Any:
+    return Union[tuple(_structs(group, key, name, package, wrong).values())]  # noqa: UP007
 
 
 def _structs(
-    group: str, name: str, key: str | None, wrong: list[str]
+    group: str, key: str | None, name: str, package: str, wrong: list[str]
 ) -> dict[str, type[Struct]]:
     """Return a Struct for the options of each plugin of *group*, by its name."""
     found: dict[str, type[Struct]] = {}
     for entry in registry.entries(group):
+        if package not in ("", entry.package):
+            continue
         try:
             plugin = registry.find(group, entry.name, path=f"{group}: {entry.name}")
             kind = plugin.Options

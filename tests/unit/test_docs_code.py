@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def commands(block):
         while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             words.pop(0)
         if words[:1] == ["djinnload"]:
-            yield words[1:]
+            yield list(takewhile(lambda word: word not in (">", ">>", "|"), words))[1:]
 
 
 @pytest.mark.parametrize("block", [*cases("sh", "")])

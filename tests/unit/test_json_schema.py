@@ -1,6 +1,8 @@
 """The JSON Schema of scenario files, held against what djinnload itself takes."""
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -44,6 +46,39 @@ def validator():
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_what_ships_is_valid(validator, path):
     validator.validate(tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def test_the_schema_that_ships_is_of_this_source():
+    """If it is not: `djinnload schema --without-plugins --out scenarios/schema.json`."""
+    found, _ = json_schema.scenario_schema("djinnload")
+    shipped = (ROOT / "scenarios/schema.json").read_text(encoding="utf-8")
+    assert json.loads(shipped) == found
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_what_ships_names_its_schema_in_its_first_line(path):
+    line = path.read_text(encoding="utf-8").splitlines()[0]
+    assert line == "#:schema ./schema.json"
+    assert (path.parent / line.partition(" ")[2]).is_file()
+
+
+def linted(*paths):
+    """What an editor's own checker says, which reads the schema from the first line."""
+    taplo = Path(sys.executable).with_name("taplo")
+    return subprocess.run(
+        [taplo, "lint", *paths], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_an_editor_takes_what_ships_and_finds_what_is_wrong(tmp_path):
+    done = linted(*SCENARIOS)
+    assert done.returncode == 0, done.stderr
+    invoke(["schema", "--out", str(tmp_path / "schema.json")])
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(f"#:schema ./schema.json\n{MINIMAL}wamup = 1\n")
+    done = linted(wrong)
+    assert done.returncode == 1
+    assert "wamup" in done.stderr
 
 
 def ours(text):

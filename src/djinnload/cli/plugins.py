@@ -43,7 +43,10 @@ def workloads(*, name: str | None) -> None:
     metavar="FILE",
     help="Where to write it; default: stdout.",
 )
-def schema(*, out: Path | None) -> None:
+@click.option(
+    "--without-plugins", is_flag=True, help="Only what djinnload itself brings."
+)
+def schema(*, out: Path | None, without_plugins: bool) -> None:
     """Print the JSON Schema of scenario files, for editors.
 
     It holds the options of every plugin that is installed here. An editor completes and
@@ -51,7 +54,7 @@ def schema(*, out: Path | None) -> None:
     """
     from djinnload.json_schema import scenario_schema
 
-    found, wrong = scenario_schema()
+    found, wrong = scenario_schema("djinnload" if without_plugins else "")
     for each in wrong:
         say_error(f"left out: {each}")
     encoded = json.dumps(found, indent=1, ensure_ascii=False)
