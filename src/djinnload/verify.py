@@ -10,6 +10,7 @@ import subprocess
 import sys
 from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -252,7 +253,8 @@ class Checker:
         with anyio.CancelScope(shield=True):
             if process.returncode is None:
                 # It has nothing to finish: what it found has been read.
-                process.kill()
+                with suppress(ProcessLookupError):
+                    process.kill()
             await process.aclose()
 
     async def warm(self, recipes: Mapping[str, WorkloadRecipe]) -> None:
@@ -289,6 +291,8 @@ class Checker:
             self._process = await anyio.open_process(
                 [sys.executable, "-m", "djinnload.models.replay"],
                 stderr=subprocess.DEVNULL,
+                # A group of its own: a signal to ours is the run's to handle.
+                start_new_session=True,
             )
             await self._send(replay.PATH, sys.path)
         try:

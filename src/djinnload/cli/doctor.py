@@ -7,7 +7,7 @@ import click
 from djinnload.cli import completions
 from djinnload.cli.help import examples
 from djinnload.cli.options import ARM, OUT, SET, TARGET, loaded
-from djinnload.cli.terminal import stoppable
+from djinnload.cli.stopping import stoppable
 
 __all__ = ("doctor",)
 

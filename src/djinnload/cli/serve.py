@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from djinnload.cli.help import examples
-from djinnload.cli.terminal import stoppable
+from djinnload.cli.stopping import stoppable
 
 __all__ = ("serve",)
 

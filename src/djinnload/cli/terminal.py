@@ -1,8 +1,6 @@
-"""Errors on stderr, and work that a signal stops."""
+"""Errors on stderr, and a run that is shown while it goes on."""
 
-import asyncio  # noqa: TID251 - signals, and the loop they stop
 import os
-import signal
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable
@@ -11,6 +9,7 @@ from typing import Any
 
 import click
 
+from djinnload.cli.stopping import INTERRUPTED, patient, stoppable
 from djinnload.errors import DjinnloadError
 
 __all__ = (
@@ -19,11 +18,8 @@ __all__ = (
     "say_bug",
     "say_error",
     "say_usage",
-    "stoppable",
     "watched",
 )
-
-INTERRUPTED = 130
 
 
 def say_error(text: str) -> None:
@@ -65,7 +61,8 @@ def ended(result: Any, show: Callable[[], None]) -> int:
             stopped it waits for that code.
     """
     try:
-        show()
+        with patient():
+            show()
     except DjinnloadError as error:
         if result.exit_code != INTERRUPTED:
             raise
@@ -96,27 +93,3 @@ def watched(
             return await run(on_progress=view.update, stop=stop, **options)
 
     return stoppable(work)
-
-
-def stoppable(work: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Run *work* on uvloop; the first signal asks it to stop, the second ends it."""
-    import anyio
-
-    async def inside() -> Any:
-        stop = anyio.Event()
-        loop = asyncio.get_running_loop()
-        this = asyncio.current_task()
-
-        def on_signal() -> None:
-            if stop.is_set() and this is not None:
-                this.cancel()
-            stop.set()
-
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(each, on_signal)
-        return await work(stop)
-
-    try:
-        return anyio.run(inside, backend_options={"use_uvloop": True})
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None

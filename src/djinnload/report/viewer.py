@@ -78,6 +78,7 @@ def main(style: str) -> None:
         os.nice(NICENESS)
     # Who started this ends it: by the end of its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     console = Console(stderr=True)
     if style == "json":
         for each in _lines():

@@ -3,6 +3,7 @@
 import asyncio  # noqa: TID251 - talks to a child process
 import os
 import sys
+from contextlib import suppress
 
 import msgspec
 from msgspec import Struct
@@ -71,6 +72,8 @@ class Local:
             "djinnload.models.native",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # A group of its own: a signal to ours is the run's to handle.
+            start_new_session=True,
         )
         real = tuple(model for model in plan.models if model.name not in BUILT_IN)
         threads = options.threads or max(1, len(os.sched_getaffinity(0)) - 1)
@@ -79,7 +82,8 @@ class Local:
             ready = msgspec.msgpack.decode(await self._receive(), type=Ready)
         except BaseException:
             # Cancelled while it builds, say; uvloop does not close before it has ended.
-            self._child.kill()
+            with suppress(ProcessLookupError):
+                self._child.kill()
             raise
         if ready.error:
             await self.aclose()
