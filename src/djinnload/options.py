@@ -183,7 +183,7 @@ def _default(each: structs.FieldInfo) -> str:
 
 
 def _toml(value: Any) -> str:
-    if type(value) in QUANTITIES:
+    if _quantity_of(type(value)):
         said = units.text(value)
         return said if isinstance(value, units.Share) else f'"{said}"'
     match value:
@@ -196,6 +196,13 @@ def _toml(value: Any) -> str:
         case tuple() | list():
             return f"[{', '.join(map(_toml, value))}]"
     return "{}" if isinstance(value, dict | Struct) else repr(value)
+
+
+def _quantity_of(kind: Any) -> type | None:
+    """Return the quantity that *kind* is, or is a kind of."""
+    if not isinstance(kind, type):
+        return None
+    return next((each for each in kind.__mro__ if each in QUANTITIES), None)
 
 
 def _named(kind: Any) -> str:
@@ -215,8 +222,10 @@ def _names(kind: Any, metas: tuple[Meta, ...] = ()) -> Iterator[str]:
     elif origin in {tuple, list}:
         inner = " and ".join(_named(each) for each in arguments if each is not Ellipsis)
         yield f"list of {inner}"
-    elif kind in QUANTITIES:
-        yield f"{QUANTITIES[kind]} ({units.example(kind)})"
+    elif base := _quantity_of(kind):
+        yield f"{QUANTITIES[base]} ({units.example(base)})"
+        if kind is not base:  # told in sessions instead
+            yield "table"
     else:
         yield _BASIC.get(kind, "table") + "".join(map(_bounds, metas))
 

@@ -75,6 +75,8 @@ class Population(Config, frozen=True, kw_only=True):
     """``[[population]]``: users of one kind.
 
     Attributes:
+        name: As reports, paths and ``--set`` say it.
+        qos_class: Told to the server with each request.
         deadline: ns from due, or None; told to the server, bounds miss_rate.
         timeout: ns from due; then we give up.
         arrival: Open: ``process``, that process's options, ``per = "user"``.
@@ -84,6 +86,7 @@ class Population(Config, frozen=True, kw_only=True):
         think: Pause of a user between two sessions; None: none.
         retry: Least ns of pause after a session that was not ok.
         workload: ``use``, and that workload's options.
+        objectives: Such as ``p95(latency) <= 80ms``: docs/scenario.md.
     """
 
     name: Name

@@ -48,9 +48,10 @@ class Run(Config, frozen=True, kw_only=True):
     """``[scenario]``: what is done how often and for how long.
 
     Attributes:
+        name: Of the scenario, and of its folder in ``results``.
         seed: Everything random is derived from it and from names.
-        repeats: Cells an arm.
-        order: Of the cells; see `djinnload.scenarios.cells`.
+        repeats: Cells of each arm at each point.
+        order: Of the cells; ``interleaved``: arms take turns, so that drift cancels.
         warmup: ns before measure, of the same load; 0: none. Or sessions.
         duration: ns of measure, > 0. Or sessions: then as long as they take.
         grace: ns that requests in flight are given after measure, if that has an end.
@@ -166,7 +167,7 @@ class Target(Config, frozen=True, kw_only=True):
 
     Attributes:
         use: Name of the target plugin.
-        address: ``host:port``; None: see `djinnload.boots.servers`.
+        address: ``host:port``; None: see docs/real-djinn.md.
         server: Settings of a server that we boot.
         launch: The command that boots it; None: it runs, or is the embedded one.
         register: ``id``: the server builds the models; ``weights``: we send them.
@@ -220,6 +221,7 @@ class Sweep(Config, frozen=True, kw_only=True):
     """``[[sweep]]``: what is measured at one value after the other; several multiply.
 
     Attributes:
+        name: Before ``=`` in names of points.
         path: Of the *values*.
         values: Each is a point; its text is the point's name.
         points: Instead of path and values: named ones, each with paths of its own.
@@ -232,7 +234,14 @@ class Sweep(Config, frozen=True, kw_only=True):
 
 
 class Comparison(Config, frozen=True, kw_only=True):
-    """``[comparison]``: every other arm against *baseline*, paired by repeat."""
+    """``[comparison]``: every other arm against one, paired by repeat.
+
+    Attributes:
+        baseline: Name of that arm.
+        metrics: Left sides of objectives, such as ``p95(latency)``.
+        equal_work: ``prefix``: the longer of two sessions may go on.
+        pair_by: The only choice.
+    """
 
     baseline: Name
     metrics: Annotated[tuple[Text, ...], Meta(min_length=1)]
@@ -299,6 +308,17 @@ class Document(Config, frozen=True, kw_only=True):
     """A whole scenario file.
 
     Attributes:
+        scenario: What is done how often and for how long.
+        calibrate: How capacity, which rates may refer to, is found.
+        target: The server.
+        populations: Who asks what, how often, and what is promised to them.
+        sweeps: Values at which all is measured, one after the other.
+        arms: Variants that are held against each other.
+        comparison: Which arm the others are compared with, in what.
+        claims: Numbers that a plan promised, shown beside what was measured.
+        verify: How many answers are checked.
+        probes: What is recorded beside the samples.
+        search: What ``djinnload search`` looks for.
         precise: Waits that poll for the last 100 µs; None: where services are short.
     """
 
