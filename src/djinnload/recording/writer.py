@@ -6,6 +6,7 @@ pipe. When that ends, whoever wrote into it is gone, and what came is written do
 a generator that is killed loses only what it had not sent.
 """
 
+import gc
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 from djinnload.clock import monotonic_ns
+from djinnload.recording.batches import warm
 from djinnload.recording.messages import (
     Close,
     Open,
@@ -91,6 +93,7 @@ class _Writer:
     def _close(self, order: Close) -> None:
         writing = self._channels.pop(order.channel)
         writing.close()
+        gc.collect()
         last = {"live": writing.live(), "echoes": writing.echoes()}
         self._say(_report(order.channel, writing.error, answer=True, **last))
 
@@ -117,6 +120,10 @@ def main() -> None:
     """Obey what comes on the standard input, until it ends."""
     os.nice(NICENESS)
     use_slice(0)  # not the generator's short ones
+    # Rows are lists by the thousand, and never in a cycle: looking through them for
+    # garbage took 0.4 of 1.4 µs a row.
+    gc.disable()
+    warm()
     # A terminal tells all its processes; the generator decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
