@@ -146,3 +146,30 @@ def test_nothing_is_written_to_either_run(compare, made):
 def test_help_of_the_command_loads_no_numpy():
     code = "import sys; from djinnload.cli import invoke; invoke(['--help']); sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_page_of_what_was_compared(made, compare, tmp_path):
+    page = tmp_path / "page.html"
+    code, _, out = compare("slow", "base", "--html", page)
+    assert code == 1, out
+    text = page.read_text()
+    assert "<title>REGRESSION: synthetic · djinnload</title>" in text
+    assert str(made["slow"]) in text
+    compare("slow", "base", "--html", page)
+    assert page.read_text() == text
+    assert not list(made["slow"].glob("report.html"))
+
+
+def test_the_page_of_a_refusal_says_why(compare, tmp_path):
+    page = tmp_path / "page.html"
+    code, _, _ = compare("other", "base", "--html", page)
+    assert code == 2
+    text = page.read_text()
+    assert "NOT COMPARABLE" in text
+    assert "<code>--allow seed</code> compares all the same" in text
+
+
+def test_a_page_without_a_place_is_refused(compare, tmp_path):
+    code, _, out = compare("slow", "base", "--html", tmp_path / "none" / "page.html")
+    assert code == 2
+    assert "--html" in out

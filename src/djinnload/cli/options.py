@@ -15,6 +15,7 @@ __all__ = (
     "DECLARE",
     "DURATION",
     "EXPORT",
+    "HTML",
     "JSON",
     "OUT",
     "PROGRESS",
@@ -112,6 +113,13 @@ JSON = click.option(
     metavar="FILE",
     callback=_writable,
     help="Write the result there; - is stdout.",
+)
+HTML = click.option(
+    "--html",
+    "html_to",
+    metavar="FILE",
+    callback=_writable,
+    help="Write it there as a page: figures, numbers of both sides.",
 )
 
 EXPORT = click.option(

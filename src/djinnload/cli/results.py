@@ -7,7 +7,7 @@ import click
 
 from djinnload.cli import completions
 from djinnload.cli.help import examples
-from djinnload.cli.options import EXPORT, JSON, exported
+from djinnload.cli.options import EXPORT, HTML, JSON, exported
 from djinnload.cli.terminal import say_error
 from djinnload.errors import ScenarioError
 
@@ -50,7 +50,7 @@ def report(*, directory: Path, exports: tuple[str, ...], json_to: str | None) ->
 @click.command(
     epilog=examples(
         "djinnload compare results/chat/NEW results/chat/OLD --metric 'p95(latency)'",
-        "djinnload compare results/qos_mix/RUN --arms qos,fcfs --json decision.json",
+        "djinnload compare results/qos_mix/RUN --arms qos,fcfs --html compared.html",
     )
 )
 @click.argument(
@@ -81,7 +81,14 @@ def report(*, directory: Path, exports: tuple[str, ...], json_to: str | None) ->
     help="What may differ between the runs, as host; repeatable.",
 )
 @JSON
-def compare(*, runs: tuple[str, ...], json_to: str | None, **asked: Any) -> int:
+@HTML
+def compare(
+    *,
+    runs: tuple[str, ...],
+    json_to: str | None,
+    html_to: str | None,
+    **asked: Any,
+) -> int:
     """Say whether a run is worse than a baseline.
 
     NEW and BASELINE are results directories: docs/compare.md.
@@ -97,7 +104,7 @@ def compare(*, runs: tuple[str, ...], json_to: str | None, **asked: Any) -> int:
     question = regressions.ask(len(runs), **asked)
     sides = [regressions.Run(run, *read_run(Path(run))) for run in runs]
     found = regressions.answer(question, sides)
-    ending.show_decision(found, json_to=json_to)
+    ending.show_decision(found, sides, json_to=json_to, html_to=html_to)
     for each in regressions.refusals(found):
         say_error(each)
     return int(found["exit_code"])

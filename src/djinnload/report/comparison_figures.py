@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from djinnload.report import drawing, figures
+from djinnload.report import drawing
 from djinnload.report.drawn import Drawn, Keys, csv_of
+from djinnload.report.logarithmic import logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,7 @@ def drawn(
     keys: Keys = Keys(),  # noqa: B008 - frozen
     *,
     tolerance: float | None = None,
+    source: str = "summary.json",
     void: bool,
 ) -> Iterator[Drawn]:
     """Yield the figure; none where no comparison has a ratio with an interval.
@@ -32,6 +34,7 @@ def drawn(
         comparisons: As a summary or ``compare`` lists them.
         keys: Classes of arms and populations.
         tolerance: Part by which more is no regression, drawn as a band; None: no band.
+        source: Where they are from.
         void: Whether to draw a watermark.
     """
     known = [each for each in comparisons if _is_drawn(each)]
@@ -56,6 +59,7 @@ def drawn(
         "Ratio of each compared value to its baseline (logarithmic), with its 95 % "
         f"interval; at 1 there is no difference.{band}{more}",
         csv_of(_row(each) for each in comparisons),
+        source=source,
         read="",
     )
 
@@ -73,7 +77,8 @@ def _draw(
     keys: Keys,
     tolerance: float | None,
 ) -> None:
-    several = len({each["point"] for each in shown}) > 1
+    places = len({(each["point"], each["arm"], each["baseline"]) for each in shown})
+    several = places > 1
     for row, each in enumerate(shown):
         low, high = each["ci95"]
         key = keys.of(arm=each["arm"], population=each["population"])
@@ -100,21 +105,15 @@ def _draw(
     axes.set_ylim(len(shown) - 0.5, -0.8)
     axes.set_yticks([])
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(_minor)
-    axes.tick_params(axis="x", which="minor", pad=figures.MINOR_PAD)
+    logarithmic(axes, "x")
     axes.set_xlabel("ratio to the baseline (logarithmic)")
-
-
-def _minor(value: float, _: float = 0.0) -> str:
-    lead = value / 10 ** math.floor(math.log10(value) + 1e-9)
-    return f"{value:g}" if round(lead) in {2, 5} else ""
 
 
 def _named(each: Mapping[str, Any], *, several: bool) -> str:
     sides = f"{each['arm']} ÷ {each['baseline']}"
-    sides = sides if each["arm"] != each["baseline"] else ""
-    point = f"at {each['point']}" if several else ""
+    if each["arm"] == each["baseline"]:
+        sides = each["arm"] * several
+    point = f"at {each['point']}" * (several and each["point"] != "all")
     parts = (each["population"], each["metric"], sides, point)
     return drawing.plain(", ".join(part for part in parts if part))
 

@@ -252,7 +252,7 @@ def _nines(known: Mapping[str, figures.Curve]) -> Iterator[Document]:
         for one_in, ms in zip(*figures.quantiles(curve), strict=True):
             yield {
                 "arm": arm,
-                "percentile": f"p{100 * (1 - 1 / float(one_in)):.6g}",
+                "percentile": figures.percentile(float(one_in)),
                 "one_in": float(one_in),
                 "latency_ms": float(ms),
             }

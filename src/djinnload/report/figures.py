@@ -7,6 +7,7 @@ import numpy as np
 from msgspec import Struct
 
 from djinnload.report.drawing import DASHES, INK, PALETTE, keyed, legend, plain, render
+from djinnload.report.logarithmic import logarithmic
 from djinnload.stats.populations import Array
 from djinnload.summary.spread import CURVE_POINTS
 
@@ -15,22 +16,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = (
-    "MINOR_PAD",
     "SIZE_IN",
     "Curve",
     "Line",
     "Mark",
     "cdf",
     "lines",
-    "milliseconds",
     "nines",
+    "percentile",
     "quantiles",
 )
 
 #: As wide as a phone can show without small print.
 SIZE_IN = (5.4, 3.3)
-#: Puts labels of minor ticks on a line with the others.
-MINOR_PAD = 4.9
 #: Of the axis of percentiles: points a decade, and what is printed of a tail: where
 #: this many values lie beyond.
 _A_DECADE, _BEYOND = 12, 10
@@ -150,11 +148,22 @@ def quantiles(curve: Curve) -> tuple[Array, Array]:
     The same q for every curve, up to its largest value; where not ok turns begin it
     ends, as they rank as +inf.
     """
-    steps = np.arange(int(_A_DECADE * np.log10(max(curve.n, 1))) + 1)
-    beyond = 10.0 ** (steps / _A_DECADE)
+    decades = np.log10(max(curve.n, 1))
+    even = np.arange(int(_A_DECADE * decades) + 1) / _A_DECADE
+    # p50, p95, p99.5 and so on lie between.
+    named = np.arange(int(decades) + 1) + np.log10(2)
+    beyond = 10.0 ** np.union1d(even, named[named <= decades])
     rank = np.searchsorted(curve.share, 1 - 1 / beyond - 1e-12)
     known = rank < len(curve.ms)
     return beyond[known], curve.ms[rank[known]]
+
+
+def percentile(one_in: float) -> str:
+    """Return the name of the percentile that one in so many values is beyond."""
+    # Two digits of what is beyond, however little that is.
+    return f"p{100 * (1 - 1 / one_in):.{max(int(np.log10(one_in)) + 1, 2)}f}".rstrip(
+        "0"
+    ).rstrip(".")
 
 
 def nines(
@@ -215,16 +224,11 @@ def _draw(
     axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark], floor_ms: float
 ) -> None:
     low, high = _range(curves, marks, floor_ms)
-    axes.set_xscale("log")
     axes.set_xlim(low, high)
+    logarithmic(axes, "x")
     axes.set_ylim(0, 1.02)
     axes.grid(visible=True, which="major", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(milliseconds)
-    if high / low < 1000:  # noqa: PLR2004 - of more decades the powers of ten do
-        axes.xaxis.set_minor_formatter(_minor)
-    else:
-        axes.xaxis.set_minor_formatter("")
     axes.yaxis.set_major_formatter(_percent)
     for number, curve in enumerate(curves):
         x, share = np.maximum(curve.ms, low), curve.share
@@ -241,7 +245,6 @@ def _draw(
         keyed(drawn, curve.key)
     for mark in marks:
         _mark(axes, mark)
-    axes.tick_params(axis="x", which="minor", pad=MINOR_PAD)
 
 
 def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) -> None:
@@ -249,9 +252,6 @@ def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) ->
     axes.set_yscale("log")
     axes.grid(visible=True, which="major", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.xaxis.set_major_formatter(_percentile)
-    axes.xaxis.set_minor_formatter("")
-    axes.yaxis.set_major_formatter(milliseconds)
     for number, curve in enumerate(curves):
         x, y = quantiles(curve)
         y = np.maximum(y, 1e-6)
@@ -268,16 +268,10 @@ def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) ->
             keyed(each, curve.key)
     for mark in marks:
         _cross(axes, 1 / (1 - (mark.share or 0.0)), mark.at_ms, mark.label)
-    _ranges(axes)
-
-
-def _ranges(axes: "Axes") -> None:
-    """Begin at the least; name parts of a decade where there are few decades."""
-    high = axes.get_xlim()[1]
-    axes.set_xlim(1.0, max(high, 100.0))
-    low, high = axes.get_ylim()
-    few = high / low < 1000  # noqa: PLR2004 - of more decades the powers of ten do
-    axes.yaxis.set_minor_formatter(_minor if few else "")
+    axes.set_xlim(1.0, max(axes.get_xlim()[1], 100.0))
+    logarithmic(axes, "x", _percentile)
+    axes.xaxis.set_minor_formatter("")
+    logarithmic(axes, "y")
 
 
 def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
@@ -288,8 +282,6 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
     loads = sorted({x for line in lines for x in line.x})
     axes.set_xticks(loads, [f"{x:g}" for x in loads])
     axes.tick_params(axis="x", which="minor", bottom=False)
-    axes.yaxis.set_major_formatter(milliseconds)
-    axes.yaxis.set_minor_formatter(_minor)
     for number, line in enumerate(lines):
         y = np.array(line.y)
         if linear:
@@ -316,6 +308,7 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
         )
         for part in (drawn[0], *drawn[1], *drawn[2]):
             keyed(part, line.key)
+    logarithmic(axes, "y")
 
 
 def _mark(axes: "Axes", mark: Mark) -> None:
@@ -359,19 +352,9 @@ def _legend(curve: Curve) -> str:
     return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
 
 
-def milliseconds(value: float, _: float = 0.0) -> str:
-    """Return the label of a tick at a time in ms."""
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
-
-
-def _minor(value: float, _: float = 0.0) -> str:
-    lead = value / 10 ** np.floor(np.log10(value) + 1e-9)
-    return milliseconds(value) if round(lead) in {2, 5} else ""
-
-
 def _percent(value: float, _: float = 0.0) -> str:
     return f"{value:.0%}"
 
 
 def _percentile(value: float, _: float = 0.0) -> str:
-    return f"p{100 * (1 - 1 / value):.6g}" if value >= 1 else ""
+    return percentile(value) if value >= 1 else ""

@@ -8,9 +8,10 @@ import numpy as np
 from msgspec import structs
 
 from djinnload.reading.files import read_document
-from djinnload.report import drawing, figures
+from djinnload.report import drawing
 from djinnload.report.distributions import DEFAULT, Groups
 from djinnload.report.drawn import Drawn, Keys, csv_of
+from djinnload.report.logarithmic import logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +62,8 @@ def _drawn(
             :, 0
         ]
         for axes, (arm, found) in zip(rows, arms.items(), strict=True):
-            axes.set_yscale("log")
             axes.set_ylim(low, high * _STRIP)
-            axes.yaxis.set_major_formatter(figures.milliseconds)
-            axes.yaxis.set_minor_formatter("")
+            logarithmic(axes, "y")
             axes.set_xlim(0, found["at_s"][-1])
             axes.set_ylabel(f"{drawing.plain(arm)} (ms)" if arm != DEFAULT else "ms")
             axes.spines[["top", "right"]].set_visible(False)
