@@ -24,7 +24,6 @@ from djinnload.scenarios import (
     schema,
 )
 from djinnload.server import settings
-from djinnload.spi import CallbackTarget
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = Path(djinnload.__file__).parent
@@ -344,15 +343,6 @@ def test_defaults_of_the_server_are_as_documented():
         variable = f"DJINNLOAD_SERVER_{name}"
         row = next(line for line in rows if line.startswith(f"| `{variable}`"))
         assert defaults[variable] in row.split("|")[3]
-
-
-def test_python_in_the_plugin_document_runs():
-    names = {}
-    found = blocks(read("docs/plugins.md"), "python")
-    assert len(found) == 4
-    for block in found:
-        exec(compile(block, "docs/plugins.md", "exec"), names)  # noqa: S102 - ours
-    assert isinstance(names["Oracle"](None), CallbackTarget)
 
 
 def test_python_in_the_readme_compiles_and_names_what_there_is():

@@ -100,6 +100,7 @@ def test_python_of_a_page_runs_from_top_to_bottom(page, tmp_path):
 
 EXAMPLES = {
     "in_a_benchmark.py": "beats of ours",
+    "own_target.py": "answered, p50",
     "sweep_users.py": "knee at",
 }
 
