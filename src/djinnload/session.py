@@ -121,7 +121,8 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        return self._checked(request)
+        wrong = _contradiction(request, self.turn)
+        return request if wrong is None else self._refused(wrong)
 
     def tell(self, reply: Reply) -> Request | None:
         """Send *reply* in; return the next request, None at the end or on an error."""
@@ -132,7 +133,8 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        return self._checked(request)
+        wrong = _contradiction(request, self.turn)
+        return request if wrong is None else self._refused(wrong)
 
     def take(self, request: Request, end_ns: int) -> int:
         """Make *request* the current one and return when it is due."""
@@ -196,14 +198,9 @@ class Session:
         if self.error is not None and self.error.__cause__ is None:
             self.error.__cause__ = error
 
-    def _checked(self, request: Any) -> Request | None:
-        wrong = _contradiction(request, self.turn)
-        if wrong is None:
-            found: Request = request
-            return found
+    def _refused(self, wrong: str) -> None:
         self.refuse(f"yielded {wrong}")
         self.close()
-        return None
 
 
 #: Where a `Described` holds its random numbers, before `_Lazy` hides it.
