@@ -298,6 +298,26 @@ def structs():
     ]
 
 
+EXPERIMENTS = ("2.1", "2.2", "2.3", "3.1", "3.2", "4.1", "4.2", "5.1", "6.1")
+ASKED = (
+    "Question.", "Work.", "Arms.", "Measured", "Passes when", "What was wrong before.",
+    "Limits.",
+)  # fmt: skip
+
+
+def test_each_experiment_has_a_page():
+    pages = sorted(path.stem for path in (ROOT / "docs/experiments").glob("*.md"))
+    assert pages == sorted(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_page_of_an_experiment_answers_all_that_is_asked(name):
+    text = read(f"docs/experiments/{name}.md")
+    assert [each for each in ASKED if f"\n**{each}" not in text] == []
+    number = f"exp{name.replace('.', '_')}"
+    assert re.search(rf"{number}\w*_smoke", text)
+
+
 @pytest.mark.parametrize("kind", structs(), ids=lambda kind: kind.__name__)
 def test_every_key_of_the_grammar_is_documented(kind):
     text = read("docs/scenario.md")
