@@ -35,10 +35,17 @@ class Server:
         size: Of a raw request, bytes.
         replies: By type, see server.c.
         stamps: Arrivals that are kept, each 8 bytes.
+        awake: It never sleeps, and so uses all of its core.
     """
 
     def __init__(
-        self, mode: str, replies: dict[int, bytes], *, size: int = 0, stamps: int = 0
+        self,
+        mode: str,
+        replies: dict[int, bytes],
+        *,
+        size: int = 0,
+        stamps: int = 0,
+        awake: bool = False,
     ):
         self._folder = tempfile.TemporaryDirectory(prefix="djinnload-bench-")
         folder = Path(self._folder.name)
@@ -58,7 +65,8 @@ class Server:
         for kind, reply in replies.items():
             (folder / str(kind)).write_bytes(reply)
             argv.append(f"{kind}={folder / str(kind)}")
-        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE)
+        env = {**os.environ, "AWAKE": "1"} if awake else None
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, env=env)
         self.port = int(self.process.stdout.readline())
 
     def __enter__(self):
