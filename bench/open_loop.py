@@ -104,7 +104,7 @@ def _measure(name: str, folder: Path, due: np.ndarray, rate: float) -> dict | No
     )
     with make(stamps=len(due)) as server:
         argv = _argv(name, server.port, folder, due, rate)
-        with peers.Client(argv) as client:
+        with peers.Client(argv, core=_core(name)) as client:
             used = peers.window(
                 server, client, settle=0.1 * seconds, seconds=0.7 * seconds
             )
@@ -114,6 +114,11 @@ def _measure(name: str, folder: Path, due: np.ndarray, rate: float) -> dict | No
             **_grid(server.stamps(), rate, len(due)),
             "cores": used["cores"],
         }
+
+
+def _core(name: str) -> int | None:
+    """Return the client's core; None for one that polls: its writer needs another."""
+    return None if name == PRECISE else kit.CLIENT_CORE
 
 
 def _argv(name: str, port: int, folder: Path, due: np.ndarray, rate: float, **more):
@@ -233,7 +238,7 @@ def _gap(name: str, folder: Path, rate: float, seconds: float, seed: int) -> dic
     )
     with make(stamps=2 * n) as server:
         argv = _argv(name, server.port, folder, due, rate, process="poisson", seed=seed)
-        with peers.Client(argv) as client:
+        with peers.Client(argv, core=_core(name)) as client:
             planned, sent = _own_stamps(name, folder, client, seconds)
         known = sent[~np.isnan(sent)]
         distances = [_ks(times, rate) for times in (planned, known, server.stamps())]

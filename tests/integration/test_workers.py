@@ -191,7 +191,20 @@ def test_pinned_workers_keep_to_their_cores(tmp_path):
     core = max(os.sched_getaffinity(0))
     before = os.sched_getaffinity(0)
     scenario = loads(MIX).replace({"scenario.pin": [core]})
-    found = djinnload.run_sync(scenario, out=tmp_path)
+    writers = []
+
+    def seen(_):
+        writers.extend(
+            set(each.cpu_affinity())
+            for each in psutil.Process().children(recursive=True)
+            if each.ppid() != os.getpid()
+            and "djinnload.recording.writer" in each.cmdline()
+        )
+
+    found = djinnload.run_sync(scenario, out=tmp_path, on_progress=seen)
+    # A core that a generator polls on has no room for who writes its samples.
+    assert writers
+    assert all(each == before for each in writers)
     (worker,) = document(cell_of(found.path) / "manifest.json")["workers"]
     assert worker["cores"] == [core]
     assert os.sched_getaffinity(0) == before

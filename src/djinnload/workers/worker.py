@@ -21,6 +21,7 @@ from djinnload import manifest, verify
 from djinnload.boots import servers as boots
 from djinnload.cell import Conditions, Watch, drive
 from djinnload.errors import DjinnloadError, HostError, LocalProtocolError
+from djinnload.recording import link
 from djinnload.recording.recorder import write_json
 from djinnload.shard import Fault, Part
 from djinnload.spi import CallbackTarget
@@ -100,6 +101,8 @@ class Worker:
     def _set_up(self, order: Setup) -> Identity:
         sys.path[:] = order.sys_path
         if order.cores is not None:
+            # Who writes may use any core: ours is the generator's, who may poll on it.
+            link.shared()
             # Threads that are made from here on take after this one.
             os.sched_setaffinity(0, order.cores)
         self._part = order.part
@@ -178,8 +181,15 @@ class Worker:
         return order.begin_ns
 
     def _count(self, watch: Watch, *, alive: bool) -> None:
-        counts = dict(watch.populations)
-        self._say(messages.Count(watch.in_flight, counts, alive))
+        self._say(
+            messages.Count(
+                watch.in_flight,
+                dict(watch.populations),
+                alive,
+                dict(watch.started),
+                dict(watch.readings),
+            )
+        )
 
 
 async def _listen(
