@@ -163,18 +163,19 @@ async def drive(
         RealClock(loop, early_ns=conditions.early_ns) as clock,
     ):
 
-        def tick(phase: _Phase) -> bool:
-            on_tick(
-                Watch(
-                    plan=structs.replace(plan, schedule=phase.schedule),
-                    begin_ns=phase.begin_ns,
-                    now_ns=clock.now(),
-                    in_flight=phase.engine.in_flight,
-                    populations=recorder.live(),
-                    started=phase.started(),
-                    readings=readings(),
-                )
+        def seen(phase: _Phase) -> Watch:
+            return Watch(
+                plan=structs.replace(plan, schedule=phase.schedule),
+                begin_ns=phase.begin_ns,
+                now_ns=clock.now(),
+                in_flight=phase.engine.in_flight,
+                populations=recorder.live(),
+                started=phase.started(),
+                readings=readings(),
             )
+
+        def tick(phase: _Phase) -> bool:
+            on_tick(seen(phase))
             # What cannot be written need not be measured.
             return conditions.alive() and not (recorder.error or probes.error)
 
@@ -201,6 +202,9 @@ async def drive(
             ).over(begin, begin + plan.schedule.duration_ns):
                 await measure.over(tick)
         finished, polled = clock.now(), clock.polled_ns
+        last = seen(measure)
+    # Closed: what it has counted is all.
+    on_tick(structs.replace(last, populations=recorder.live()))
     tallies = zip(plan.populations, engine.tallies, strict=True)
     return Shard(
         worker=part.worker,

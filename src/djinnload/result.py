@@ -48,6 +48,8 @@ class Progress(Struct, frozen=True):
         left_s: Estimate for the whole run; None while unknown.
         populations: Of the running cell.
         offered_per_s: Sessions started a second since measure began, by population.
+        sessions: Of measure that have started, by population.
+        qos_classes: By population.
         readings: The newest of each probe, by ``device/name``, such as
             ``gpu0/util`` or ``/loop_lag_ns``.
         path: The results directory; empty before there is one.
@@ -64,6 +66,8 @@ class Progress(Struct, frozen=True):
     in_flight: int = 0
     populations: Mapping[str, Live] = {}
     offered_per_s: Mapping[str, float] = {}
+    sessions: Mapping[str, int] = {}
+    qos_classes: Mapping[str, str] = {}
     readings: Mapping[str, float] = {}
     path: str = ""
 

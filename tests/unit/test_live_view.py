@@ -14,7 +14,7 @@ from rich.console import Console
 
 from djinnload.reading.files import MARKS, read_marks
 from djinnload.recording.live import Live
-from djinnload.report import live
+from djinnload.report import feeding, live
 from djinnload.report.dashboard import Dashboard, spark
 from djinnload.report.viewer import Lines
 from djinnload.result import Progress
@@ -138,19 +138,19 @@ def test_the_last_message_is_shown_even_if_the_run_ends_at_once(capfd):
 
 def test_a_viewer_that_dies_stops_nothing():
     with live.LiveView("lines") as view:
-        view._process.kill()
-        view._process.wait()
+        view._viewer.process.kill()
+        view._viewer.process.wait()
         for _ in range(3):
             view.update(MEASURING)
 
 
 def test_a_viewer_that_hangs_makes_nobody_wait_and_gets_whole_lines(monkeypatch):
     """It is stopped while far more is said than a pipe holds."""
-    monkeypatch.setattr(live, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(feeding, "PATIENCE_S", 0.2)
     import signal
 
     with live.LiveView("json") as view:
-        os.kill(view._process.pid, signal.SIGSTOP)
+        os.kill(view._viewer.process.pid, signal.SIGSTOP)
         began = time.monotonic()
         for _ in range(2000):
             view.update(MEASURING)

@@ -8,6 +8,7 @@ import click
 
 from djinnload.cli import completions
 from djinnload.cli.help import examples
+from djinnload.cli.metrics import METRICS
 from djinnload.cli.options import (
     ACCEPT,
     ARM,
@@ -63,6 +64,7 @@ __all__ = ("check", "run")
 @EXPORT
 @click.option("--quiet", is_flag=True, help="Only the verdict, at the end.")
 @PROGRESS
+@METRICS
 @JSON
 def run(
     *,
@@ -82,6 +84,7 @@ def run(
     exports: tuple[str, ...],
     quiet: bool,
     style: str,
+    metrics: tuple[str, int] | None,
     json_to: str | None,
 ) -> int:
     """Run SCENARIO to its verdict, and write a report.
@@ -118,6 +121,7 @@ def run(
         partial(run_scenario, asked),
         quiet=quiet,
         style=style,
+        metrics=metrics,
         out=out,
         target=target,
         arms=arms or None,

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from djinnload.cli.metrics import served
 from djinnload.cli.stopping import INTERRUPTED, patient, stoppable
 from djinnload.errors import DjinnloadError
 
@@ -74,7 +75,12 @@ def ended(result: Any, show: Callable[[], None]) -> int:
 
 
 def watched(
-    run: Callable[..., Awaitable[Any]], *, quiet: bool, style: str, **options: Any
+    run: Callable[..., Awaitable[Any]],
+    *,
+    quiet: bool,
+    style: str,
+    metrics: tuple[str, int] | None = None,
+    **options: Any,
 ) -> Any:
     """Return what ``run(on_progress=, stop=, **options)`` comes to, shown live.
 
@@ -82,14 +88,22 @@ def watched(
         run: Of a scenario.
         quiet: Show nothing, whatever the style.
         style: Of `report.live.STYLES`.
+        metrics: Host and port to serve them at; None: nowhere.
         **options: For *run*.
     """
     from djinnload.report.live import LiveView
 
     shown: Any = "none" if quiet else style
 
-    async def work(stop: Any) -> Any:
-        with LiveView(shown, on_stop=stop.set) as view:
-            return await run(on_progress=view.update, stop=stop, **options)
+    with served(metrics, quiet=quiet) as told:
 
-    return stoppable(work)
+        async def work(stop: Any) -> Any:
+            with LiveView(shown, on_stop=stop.set) as view:
+
+                def on_progress(progress: Any) -> None:
+                    view.update(progress)
+                    told(progress)
+
+                return await run(on_progress=on_progress, stop=stop, **options)
+
+        return stoppable(work)

@@ -1,7 +1,7 @@
 """Counts and rough quantiles while a cell runs, kept by the process that writes."""
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +13,15 @@ from djinnload.sample import OUTCOMES
 from djinnload.spi import Outcome
 from djinnload.units import MS, SECOND
 
-__all__ = ("Live", "LiveCounts", "merged")
+__all__ = (
+    "BOUNDS_NS",
+    "Live",
+    "LiveCounts",
+    "Times",
+    "Totals",
+    "merged",
+    "summed",
+)
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,6 +35,44 @@ _REFUSED = OUTCOMES.index(Outcome.REFUSED)
 _ENOUGH = 10
 
 
+#: Upper ends of the buckets of `Times`, in ns; one more is for what is longer.
+BOUNDS_NS = tuple(
+    round(step * 10**power)
+    for power in range(4, 11)  # 10 µs to 50 s
+    for step in (1, 2.5, 5)
+)
+_EDGES = np.array(BOUNDS_NS, np.int64)
+
+
+class Times(Struct, frozen=True):
+    """How long something took: counts by bucket, not cumulative.
+
+    Attributes:
+        counts: Of the buckets of `BOUNDS_NS` and of what is longer; empty: none yet.
+        sum_ns: Of all.
+    """
+
+    counts: tuple[int, ...] = ()
+    sum_ns: int = 0
+
+
+class Totals(Struct, frozen=True):
+    """All that a population has done in measure; it only grows.
+
+    Attributes:
+        outcomes: Requests that are over, by outcome; those that were seen.
+        bytes_sent, bytes_received: Of them.
+        latency: done − due of ok requests.
+        lateness: sent − ready of those that were sent.
+    """
+
+    outcomes: dict[str, int] = {}
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    latency: Times = Times()
+    lateness: Times = Times()
+
+
 class Live(Struct, frozen=True):
     """How a population does so far; requests of measure, not turns.
 
@@ -38,6 +84,7 @@ class Live(Struct, frozen=True):
         missed: Not ok, or later than the deadline; None: there is no deadline.
         p50_ms, p99_ms: Of done − due of ok requests, to about 1 %; None while there are
             fewer than 20, or 1,000.
+        totals: For who counts by himself.
     """
 
     n: int = 0
@@ -47,6 +94,7 @@ class Live(Struct, frozen=True):
     p50_ms: float | None = None
     p99_ms: float | None = None
     missed: int | None = None
+    totals: Totals = Totals()
 
 
 def merged(parts: Sequence[Live]) -> Live:
@@ -63,6 +111,29 @@ def merged(parts: Sequence[Live]) -> Live:
         p50_ms=_mean([(each.p50_ms, each.n) for each in parts if each.n]),
         p99_ms=_mean([(each.p99_ms, each.n) for each in parts if each.n]),
         missed=_sum([each.missed for each in parts]),
+        totals=summed([each.totals for each in parts]),
+    )
+
+
+def summed(parts: Sequence[Totals]) -> Totals:
+    """Return what several have done together."""
+    outcomes: Counter[str] = Counter()
+    for each in parts:
+        outcomes.update(each.outcomes)
+    return Totals(
+        dict(outcomes),
+        sum(each.bytes_sent for each in parts),
+        sum(each.bytes_received for each in parts),
+        _times([each.latency for each in parts]),
+        _times([each.lateness for each in parts]),
+    )
+
+
+def _times(parts: Sequence[Times]) -> Times:
+    counts = [each.counts for each in parts if each.counts]
+    return Times(
+        tuple(map(sum, zip(*counts, strict=True))),
+        sum(each.sum_ns for each in parts),
     )
 
 
@@ -91,14 +162,26 @@ class LiveCounts:
         self._n = self._errors = self._refused = self._all = 0
         self._buckets = np.zeros(_BUCKETS, np.int64)
         self._counted: deque[tuple[int, int]] = deque([(monotonic_ns(), 0)])
+        self._outcomes = np.zeros(len(OUTCOMES), np.int64)
+        self._bytes = [0, 0]
+        self._latency, self._lateness = _Buckets(), _Buckets()
 
-    def add(self, measured: Array, outcome: Array, latency_ns: Array) -> None:
+    def add(
+        self,
+        measured: Array,
+        outcome: Array,
+        latency_ns: Array,
+        lateness_ns: Array,
+        nbytes: tuple[Array, Array],
+    ) -> None:
         """Count requests; all of shape ``(n,)``.
 
         Args:
             measured: Whether the request is of measure, bool.
             outcome: Indices into `sample.OUTCOMES`.
             latency_ns: done − due.
+            lateness_ns: sent − ready; negative: it was never sent.
+            nbytes: Sent, and received.
         """
         self._all += len(measured)
         ok = measured & (outcome == _OK)
@@ -115,6 +198,11 @@ class LiveCounts:
         # Into the buckets that came: far fewer than there are.
         bucket, counts = np.unique(shown.astype(np.int64), return_counts=True)
         self._buckets[bucket] += counts
+        self._outcomes += np.bincount(outcome[measured], minlength=len(OUTCOMES))
+        self._latency.add(latency_ns[ok])
+        self._lateness.add(lateness_ns[measured & (lateness_ns >= 0)])
+        for way, each in enumerate(nbytes):
+            self._bytes[way] += int(each[measured].sum())
 
     def read(self) -> Live:
         """Return the counts as they are now."""
@@ -126,7 +214,16 @@ class LiveCounts:
         rate = (self._all - counted[0][1]) * SECOND / elapsed if elapsed else 0.0
         p50, p99 = self._quantiles((0.5, 0.99))
         missed = None if self._deadline is None else self._missed
-        return Live(self._n, self._errors, self._refused, rate, p50, p99, missed)
+        n, errors, refused = self._n, self._errors, self._refused
+        totals = self._totals()
+        return Live(n, errors, refused, rate, p50, p99, missed, totals)
+
+    def _totals(self) -> Totals:
+        seen = zip(OUTCOMES, self._outcomes.tolist(), strict=True)
+        outcomes = {str(outcome): n for outcome, n in seen if n}
+        sent, received = self._bytes
+        times = self._latency.read(), self._lateness.read()
+        return Totals(outcomes, sent, received, *times)
 
     def _quantiles(self, qs: Iterable[float]) -> list[float | None]:
         below = np.cumsum(self._buckets)
@@ -141,3 +238,20 @@ class LiveCounts:
     @staticmethod
     def _middle_ms(bucket: int) -> float:
         return float(2 ** ((bucket + 0.5) / _PER_OCTAVE)) / MS
+
+
+class _Buckets:
+    """Counts by the buckets of `BOUNDS_NS`."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(len(BOUNDS_NS) + 1, np.int64)
+        self._sum = 0
+
+    def add(self, values_ns: Array) -> None:
+        # A bucket holds its upper end, as le= says.
+        found = np.searchsorted(_EDGES, values_ns)
+        self._counts += np.bincount(found, minlength=len(self._counts))
+        self._sum += int(values_ns.sum())
+
+    def read(self) -> Times:
+        return Times(tuple(self._counts.tolist()), self._sum)

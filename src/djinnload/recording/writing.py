@@ -145,13 +145,30 @@ class Samples(Writing):
         outcome, n = columns["outcome"], len(population)
         done = np.fromiter(columns["done_ns"], np.int64, n)
         latency = done - np.fromiter(columns["due_ns"], np.int64, n)
-        if len(self._counts) == 1:
-            self._counts[0].add(measured, outcome, latency)
-            return
+        lateness = _lateness(columns, n)
+        sent = np.fromiter(columns["bytes_sent"], np.int64, n)
+        received = np.fromiter(columns["bytes_received"], np.int64, n)
         for number, counts in enumerate(self._counts):
             mine = population == number
             if mine.any():
-                counts.add(measured[mine], outcome[mine], latency[mine])
+                counts.add(
+                    measured[mine],
+                    outcome[mine],
+                    latency[mine],
+                    lateness[mine],
+                    (sent[mine], received[mine]),
+                )
+
+
+def _lateness(columns: Columns, n: int) -> np.ndarray[Any, Any]:
+    """Return sent − ready, int64 of shape ``(n,)``; −1: it was never sent."""
+    ready, sent = columns["ready_ns"], columns["sent_ns"]
+    try:
+        return np.fromiter(sent, np.int64, n) - np.fromiter(ready, np.int64, n)
+    except TypeError:  # with a None among them
+        pairs = zip(sent, ready, strict=True)
+        found = (-1 if s is None or r is None else s - r for s, r in pairs)
+        return np.fromiter(found, np.int64, n)
 
 
 class _Echoes:

@@ -137,7 +137,9 @@ def _count(value: int) -> Text:
 
 def _health(progress: Progress) -> Iterator[str]:
     if progress.cell:
-        lag = progress.readings.get("/loop_lag_ns")
+        every = progress.readings.items()  # of all workers: the worst
+        lags = [value for key, value in every if key.endswith("/loop_lag_ns")]
+        lag = max(lags, default=None)
         parts = [f"{progress.in_flight} in flight"]
         if lag is not None:
             parts.append(f"generator {lag / 1000:.0f} µs behind its clock")

@@ -5,7 +5,6 @@ a second, to a pipe that never makes it wait.
 """
 
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,14 +17,13 @@ import msgspec
 
 from djinnload.clock import monotonic_ns, wall_ns
 from djinnload.reading.files import MARKS
+from djinnload.report.feeding import Fed
 from djinnload.result import Progress
 
 __all__ = ("STYLES", "LiveView", "Style")
 
 Style = Literal["auto", "lines", "json", "none"]
 STYLES: tuple[Style, ...] = ("auto", "lines", "json", "none")
-#: How long it may take to draw the last.
-_PATIENCE_S = 5.0
 
 
 class LiveView:
@@ -47,20 +45,12 @@ class LiveView:
         else:
             self._style = style
         self._on_stop = on_stop
-        self._process: subprocess.Popen[bytes] | None = None
-        self._left = b""
+        self._viewer: Fed | None = None
         self._newest = Progress("")
 
     def __enter__(self) -> Self:
         if self._style != "none":
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "djinnload.report.viewer", self._style],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-            )
-            for pipe in (self._process.stdin, self._process.stdout):
-                assert pipe is not None  # noqa: S101 - it was asked for
-                os.set_blocking(pipe.fileno(), False)
+            self._viewer = Fed("djinnload.report.viewer", self._style)
         return self
 
     def __exit__(
@@ -69,37 +59,16 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None  # noqa: S101 - it was asked for
-        assert process.stdout is not None  # noqa: S101
-        with suppress(OSError):
-            process.stdin.close()
-        try:
-            process.wait(_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        viewer, self._viewer = self._viewer, None
+        if viewer is not None:
+            viewer.end()
 
     def update(self, progress: Progress) -> None:
         """Have it shown where the run is; never waits. Keys pressed are acted on."""
         self._newest = progress
-        process = self._process
-        if process is None:
-            return
-        assert process.stdin is not None  # noqa: S101 - it was asked for
-        assert process.stdout is not None  # noqa: S101
-        with suppress(OSError):
-            if self._left:
-                # What the viewer was too slow for is left out, but never half a line.
-                self._left = self._left[os.write(process.stdin.fileno(), self._left) :]
-            if not self._left:
-                text = msgspec.json.encode(progress) + b"\n"
-                self._left = text[os.write(process.stdin.fileno(), text) :]
-        with suppress(OSError):
-            for value in os.read(process.stdout.fileno(), 64):
+        if self._viewer is not None:
+            self._viewer.tell(msgspec.json.encode(progress))
+            for value in self._viewer.heard():
                 self._pressed(chr(value))
 
     def _pressed(self, key: str) -> None:

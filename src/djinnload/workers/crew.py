@@ -6,6 +6,7 @@ every schedule (`workers.worker`). Here is one agreed start, the sum of what the
 """
 
 import sys
+from collections import ChainMap
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -366,5 +367,9 @@ class _Flight:
                 for population in self._plan.populations
                 if population.name in names
             },
-            readings=readings(),
+            started={
+                population.name: sum(c.started.get(population.name, 0) for c in counts)
+                for population in self._plan.populations
+            },
+            readings=dict(ChainMap(readings(), *(c.readings for c in counts))),
         )

@@ -140,6 +140,8 @@ class Count(_Tagged, frozen=True):
     in_flight: int
     populations: dict[str, Live]
     alive: bool
+    started: dict[str, int] = {}
+    readings: dict[str, float] = {}
 
 
 class Ended(_Tagged, frozen=True):

@@ -51,6 +51,8 @@ def of_cell(
         in_flight=watch.in_flight,
         populations=watch.populations,
         offered_per_s=_offered(watch),
+        sessions={} if schedule.warming else watch.started,
+        qos_classes={each.name: each.qos_class for each in watch.plan.labels},
         readings=watch.readings,
         path=str(path),
     )
