@@ -126,7 +126,10 @@ def _intervals(
     for begin in range(0, len(key), _AT_ONCE):
         part = slice(begin, begin + _AT_ONCE)
         second = (np.asarray(done_ns[part], np.int64) - begin_ns) // SECOND - first
-        np.maximum.at(largest, second, values_ns[part])
+        # Samples are in the order of their ends, nearly: few runs of equal seconds.
+        runs = np.flatnonzero(np.diff(second, prepend=second[0] - 1))
+        most = np.maximum.reduceat(np.asarray(values_ns[part], np.float64), runs)
+        np.maximum.at(largest, second[runs], most)
         key[part] = (second << _BUCKET_BITS) + _buckets(values_ns[part])
     key.sort()
     starts = np.flatnonzero(np.diff(key, prepend=-1))
