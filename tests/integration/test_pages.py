@@ -46,6 +46,7 @@ workload = { use = "echo" }
 [[population]]
 name = "batch"
 users = 2
+think = { distribution = "constant", mean = "10ms" }
 workload = { use = "echo" }
 [[sweep]]
 name = "rate"

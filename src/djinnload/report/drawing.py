@@ -62,6 +62,8 @@ _METADATA: Any = {
     "png": {"Software": None},
 }
 _DPI = 160
+#: Pixels of a page to a unit of a view box, at most: small figures stay small.
+_SCALE = 1.4
 #: An inch, in units of an SVG's view box.
 _POINTS = 72
 
@@ -187,7 +189,8 @@ def inline(svg: str, prefix: str, label: str) -> str:
     size = box.group(1) if box else "0 0 460 280"
     told = f" {axes.group()}" if axes else ""
     named = f'role="img" aria-label="{escape(label)}"'
-    return f'<svg viewBox="{size}" {named}{told}>{rest}'
+    most = f'style="max-width:{_SCALE * float(size.split()[2]):.0f}px"'
+    return f'<svg viewBox="{size}" {most} {named}{told}>{rest}'
 
 
 def _slim(body: str) -> str:

@@ -14,8 +14,8 @@ _FEW = 1000
 
 
 def milliseconds(value: float, _: float = 0.0) -> str:
-    """Return the label of a tick at a time in ms."""
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+    """Return the label of a tick, such as a time in ms: all its digits, few zeros."""
+    return f"{value:,.10g}"
 
 
 def logarithmic(axes: "Axes", which: str, labels: Any = milliseconds) -> None:

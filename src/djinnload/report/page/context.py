@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,16 @@ from djinnload.reading.files import read_document
 from djinnload.report import (
     comparison_figures,
     course_figures,
+    device_figures,
     distributions,
     evidence,
     heat_figures,
     sweep_figures,
     turn_figures,
 )
-from djinnload.report.drawn import Keys
+from djinnload.report.drawn import Drawn, Keys
 from djinnload.report.page import measuring, told
-from djinnload.report.page.placing import Placed, Shelf, data_uri
+from djinnload.report.page.placing import Shelf, data_uri
 
 __all__ = ("of_run",)
 
@@ -49,6 +50,11 @@ def of_run(run_dir: Path, summary: Document, *, used: int = 0) -> Document:
     few = len({row["point"] for row in rows}) <= _FEW_POINTS
     found = measuring.summaries(run_dir, cells)
     comparisons = _comparisons(summary, keys)
+    looked = [c for c in cells if found.get(str(c.get("path")), {}).get("gpu")]
+    drawn = _drawn(run_dir, summary, rows if few else [], keys, void=void)
+    if few:
+        drawn["gpu"] = device_figures.drawn(run_dir, looked, keys, void=void)
+    shelf = Shelf(run_dir, used)
     return {
         "run": run_dir.resolve().name,
         "summary": summary,
@@ -71,15 +77,13 @@ def of_run(run_dir: Path, summary: Document, *, used: int = 0) -> Document:
         ],
         "shapes": summary.get("knee") if isinstance(summary.get("knee"), list) else (),
         "few": few,
-        "figures": _figures(
-            run_dir, summary, rows if few else [], keys, void=void, used=used
-        ),
+        "figures": {kind: shelf.place(kind, every) for kind, every in drawn.items()},
         "outcomes": measuring.outcomes(rows),
         "steps": [
             each | {"key": keys.of(arm=each["arm"], population=each["name"])}
-            for each in measuring.steps(found)
+            for each in measuring.steps(found.values())
         ],
-        "devices": measuring.devices(found),
+        "devices": measuring.devices(found.values()),
         "how": list(measuring.how(run_dir, manifest, cells)),
         "loads": list(measuring.loads(manifest, rows)),
         "proof": [
@@ -100,20 +104,19 @@ def _comparisons(summary: Mapping[str, Any], keys: Keys) -> list[Document]:
     ]
 
 
-def _figures(
+def _drawn(
     run_dir: Path,
     summary: Mapping[str, Any],
     rows: Sequence[Document],
     keys: Keys,
     *,
     void: bool,
-    used: int,
-) -> dict[str, list[Placed]]:
-    """Draw, save and place every figure: what says most first, while there is room."""
+) -> dict[str, Iterator[Drawn]]:
+    """Return figures by section: what says most first, as a page may have no room."""
     groups, curves = distributions.groups(rows), distributions.read(run_dir, keys)
     cells = summary.get("cells") or () if rows else ()
     known = summary.get("comparisons") or ()
-    kinds = {
+    return {
         "comparison": comparison_figures.drawn(known, keys, void=void),
         "sweep": sweep_figures.drawn(summary, keys, void=void),
         "latency": distributions.drawn(groups, curves, "latency", keys, void=void),
@@ -123,5 +126,3 @@ def _figures(
         "turns": turn_figures.drawn(groups, keys, void=void),
         "lateness": distributions.drawn(groups, curves, "lateness", keys, void=void),
     }
-    shelf = Shelf(run_dir, used)
-    return {kind: shelf.place(kind, every) for kind, every in kinds.items()}

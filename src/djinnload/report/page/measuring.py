@@ -20,12 +20,11 @@ _LOOPS = {
 _STEP_TIMES = ("latency_ms", "service_ms", "queue_ms", "exec_ms")
 
 
-def summaries(run_dir: Path, cells: Iterable[Document]) -> list[Document]:
-    """Return the summaries of cells that have one."""
-    found = (
-        read_document(run_dir / str(c.get("path")) / "summary.json") for c in cells
-    )
-    return [each for each in found if each]
+def summaries(run_dir: Path, cells: Iterable[Document]) -> dict[str, Document]:
+    """Return the summaries of cells that have one, by path."""
+    paths = (str(cell.get("path")) for cell in cells)
+    found = ((path, read_document(run_dir / path / "summary.json")) for path in paths)
+    return {path: summary for path, summary in found if summary}
 
 
 def how(
@@ -34,16 +33,12 @@ def how(
     """Yield how the run was set up: what, and in words."""
     plan = manifest.get("plan") or {}
     scenario = plan.get("scenario") or {}
-    arms = [str(each.get("name")) for each in plan.get("arm") or ()]
-    points = len((manifest.get("sweeps") or {}).get("points") or ()) or 1
-    parts = (
-        f"{points} point{'s' * (points != 1)}",
-        f"{len(arms)} arm{'s' * (len(arms) != 1)} ({', '.join(arms)})" * bool(arms),
-        f"{scenario.get('repeats', 1)} repeats",
-    )
-    order = scenario.get("order", "given")
-    product = " × ".join(part for part in parts if part)
-    yield "Cells", f"{len(cells)}: {product}, in {order} order"
+    parts = [
+        _counted(len({str(cell.get(key)) for cell in cells}), noun)
+        for key, noun in (("point", "point"), ("arm", "arm"), ("repeat", "repeat"))
+    ]
+    order = f", {scenario['order']}" if "order" in scenario else ""
+    yield "Cells", f"{len(cells)}, of {', '.join(parts)}{order}"
     times = ("warmup", "duration", "grace")
     told = [f"{name} {_text(scenario[name])}" for name in times if name in scenario]
     if told:
@@ -69,8 +64,9 @@ def _server(run_dir: Path, cells: Sequence[Document]) -> Iterator[tuple[str, str
         what = f"{proof.get('kind')} at {proof.get('address')}"
         yield "Server", what + own * bool(proof.get("embedded"))
     if server.get("shares_host"):
-        had = f"{server.get('threads')} threads at nice {server.get('nice')}"
-        yield "Shared host", f"the server had {had}, on the cores of the generator"
+        threads = _counted(int(server.get("threads") or 0), "thread")
+        had = f"the server had {threads} at nice {server.get('nice')}"
+        yield "Shared host", f"{had}, on the cores of the generator"
     network = found.get("network")
     yield "Network", _text(network) if network else "none in between was asked for"
     if found.get("workers"):
@@ -180,6 +176,10 @@ def devices(found: Iterable[Document]) -> list[Document]:
         | {"max": max(each["max"] for each in told), "cells": len(told)}
         for (point, arm, device, name), told in groups.items()
     ]
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _text(value: object) -> str:

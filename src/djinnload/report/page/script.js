@@ -109,7 +109,7 @@ function equip(figure) {
   const output = Object.assign(document.createElement("output"), { textContent: "Point at the figure, or move the slider, to read its values." });
   const reader = Object.assign(document.createElement("div"), { className: "reader" });
   reader.append(slider, output);
-  svg.after(reader);
+  svg.closest(".plot").after(reader);
   const cursor = svg.appendChild(document.createElementNS(svg.namespaceURI, "path"));
   cursor.setAttribute("class", "cursor");
 
