@@ -283,10 +283,9 @@ def by_session(requests: Requests) -> tuple[Array, Array]:
     stream that is behind, the next turn is due before this one's last requests are.
     """
     user, session, turn = requests.user, requests.session, requests.turn
-    before = [np.diff(key) for key in (user, session, turn)]
-    kept = before[2] >= 0
-    for step in reversed(before[:2]):
-        kept = (step > 0) | ((step == 0) & kept)
+    kept = turn[1:] >= turn[:-1]
+    for key in (session, user):
+        kept = (key[1:] > key[:-1]) | ((key[1:] == key[:-1]) & kept)
     if kept.all():
         # As open populations are: nothing has to move.
         return np.arange(len(user)), group_starts(user, session)
