@@ -12,6 +12,7 @@ from djinnload.reading.files import read_json, write_json
 from djinnload.report import (
     comparison_figures,
     device_figures,
+    distributions,
     figures,
     heat_figures,
     html,
@@ -295,3 +296,16 @@ def test_outcomes_that_nobody_had_are_left_out():
     assert [(each["counts"], each["total"]) for each in found["rows"]] == [
         ([9, 1], 10), ([5, 0], 5),
     ]  # fmt: skip
+
+
+def test_of_many_points_percentiles_have_a_line_each():
+    curve = figures.Curve("qos", np.arange(1.0, 101), np.arange(1, 101) / 100, 100, 0)
+    points = [f"rate={i}" for i in range(20)]
+    groups = {(point, "chat"): [{"arm": "qos"}] for point in points}
+    curves = {("qos", point, "chat", "latency"): curve for point in points}
+    (found,) = distributions.by_point(groups, curves, KEYS, void=False)
+    shown = list(dict.fromkeys(row["series"] for row in rows_of(found)))
+    assert len(shown) == 8
+    assert (shown[0], shown[-1]) == ("rate=0", "rate=19")
+    assert "8 of 20" in found.caption
+    assert found.key == "a0 p0"

@@ -16,6 +16,7 @@ from djinnload.report.drawn import Drawn, Keys, csv_of
 __all__ = (
     "DEFAULT",
     "Groups",
+    "by_point",
     "curve_of",
     "drawn",
     "groups",
@@ -33,6 +34,8 @@ Curves = Mapping[tuple[str, str, str, str], figures.Curve]
 DEFAULT = "default"
 #: Waits that are shorter are drawn here, as a logarithm has no zero.
 _QUEUE_FLOOR_MS = 0.01
+#: Of one figure: more could not be told apart.
+_LINES = 8
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)\(latency\)\s*<=?\s")
 _SOURCE = "cells/*/samples/*.arrows"
 
@@ -90,6 +93,55 @@ def drawn(
             title = f"{name} at {point}" if several else name
             for made in _MADE[metric](title, known, rows, void=void):
                 yield structs.replace(made, key=keys.of(population=name))
+
+
+def by_point(
+    found: Groups, curves: Curves, keys: Keys, *, void: bool
+) -> Iterator[Drawn]:
+    """Yield percentiles of latency of each population in each arm, a line a point.
+
+    Of many points it draws the first, the last, and some evenly between.
+
+    Args:
+        found: From `groups`.
+        curves: From `read`.
+        keys: Classes of arms and populations.
+        void: Whether to draw watermarks.
+    """
+    lines: dict[tuple[str, str], dict[str, figures.Curve]] = {}
+    for (point, name), rows in found.items():
+        for row in rows:
+            curve = curves.get((row["arm"], point, name, "latency"))
+            if curve is not None and len(curve.ms):
+                lines.setdefault((name, row["arm"]), {})[point] = curve
+    for (name, arm), every in lines.items():
+        title = f"{name}, {arm}" if arm != DEFAULT else name
+        made = _by_point(title, every, void=void)
+        yield structs.replace(made, key=keys.of(arm=arm, population=name))
+
+
+def _by_point(title: str, every: Mapping[str, figures.Curve], *, void: bool) -> Drawn:
+    points = list(every)
+    chosen = np.linspace(0, len(points) - 1, min(_LINES, len(points))).round()
+    shown = {points[int(i)]: every[points[int(i)]] for i in chosen}
+    left_out = f", {len(shown)} of {len(points)}" * (len(shown) < len(points))
+    return Drawn(
+        f"percentiles-{title}",
+        figures.nines(
+            [structs.replace(c, label=point, key="") for point, c in shown.items()],
+            title=f"Percentiles of latency: {title}",
+            ylabel="latency (ms, logarithmic)",
+            void=void,
+        ),
+        f"latency of {title} by percentile, a line a point",
+        f"Latency of {title} from the due time of a turn, by percentile spaced by "
+        f"nines, a line a point of the sweep{left_out}; all repeats together. Thin "
+        "lines: fewer than ten turns lie beyond, so it is chance where they are.",
+        csv_of(_nines(shown, "series")),
+        source=_SOURCE,
+        x="one_in",
+        y="latency_ms",
+    )
 
 
 def latency(
@@ -247,11 +299,13 @@ def _points(known: Mapping[str, figures.Curve], name: str) -> Iterator[Document]
             yield {"arm": arm, name: x, "share": share}
 
 
-def _nines(known: Mapping[str, figures.Curve]) -> Iterator[Document]:
-    for arm, curve in known.items():
+def _nines(
+    known: Mapping[str, figures.Curve], column: str = "arm"
+) -> Iterator[Document]:
+    for name, curve in known.items():
         for one_in, ms in zip(*figures.quantiles(curve), strict=True):
             yield {
-                "arm": arm,
+                column: name,
                 "percentile": figures.percentile(float(one_in)),
                 "one_in": float(one_in),
                 "latency_ms": float(ms),

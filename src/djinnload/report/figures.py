@@ -112,7 +112,7 @@ def cdf(
     def draw(axes: "Axes") -> None:
         _draw(axes, curves, marks, floor_ms)
 
-    return _rendered(draw, (title, xlabel, ylabel), len(curves) + len(marks), void=void)
+    return _rendered(draw, (title, xlabel, ylabel), void=void)
 
 
 def lines(
@@ -139,7 +139,7 @@ def lines(
     def draw(axes: "Axes") -> None:
         _draw_lines(axes, lines, linear=linear)
 
-    return _rendered(draw, (title, xlabel, ylabel), len(lines) + linear, void=void)
+    return _rendered(draw, (title, xlabel, ylabel), void=void)
 
 
 def quantiles(curve: Curve) -> tuple[Array, Array]:
@@ -191,17 +191,16 @@ def nines(
         _draw_nines(axes, curves, shown)
 
     words = (title, "percentile of due turns", ylabel)
-    return _rendered(draw, words, len(curves) + len(shown), void=void)
+    return _rendered(draw, words, void=void)
 
 
 def _rendered(
     draw: Callable[["Axes"], None],
     words: tuple[str, str, str],
-    entries: int,
     *,
     void: bool,
 ) -> str:
-    """Return a figure as SVG: title and labels from *words*, a legend of *entries*."""
+    """Return a figure as SVG: title and labels from *words*."""
     title, xlabel, ylabel = words
 
     def fill(figure: "Figure") -> None:
@@ -212,7 +211,7 @@ def _rendered(
         axes.set_ylabel(ylabel)
         labels = axes.get_legend_handles_labels()[1]
         wide = max(map(len, labels), default=0) > 24  # noqa: PLR2004 - fits twice
-        columns = 1 if wide or entries > 6 else 2  # noqa: PLR2004 - fits
+        columns = 1 if wide else 2
         rows = -(-len(labels) // columns)
         figure.set_size_inches(SIZE_IN[0], SIZE_IN[1] + 0.2 * rows)
         legend(figure, axes, ncols=columns, fontsize=10, handlelength=3.2)

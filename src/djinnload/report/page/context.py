@@ -52,7 +52,10 @@ def of_run(run_dir: Path, summary: Document, *, used: int = 0) -> Document:
     comparisons = _comparisons(summary, keys)
     looked = [c for c in cells if found.get(str(c.get("path")), {}).get("gpu")]
     drawn = _drawn(run_dir, summary, rows if few else [], keys, void=void)
-    if few:
+    if not few:
+        groups, curves = distributions.groups(rows), distributions.read(run_dir, keys)
+        drawn["latency"] = distributions.by_point(groups, curves, keys, void=void)
+    else:
         drawn["gpu"] = device_figures.drawn(run_dir, looked, keys, void=void)
     shelf = Shelf(run_dir, used)
     return {
