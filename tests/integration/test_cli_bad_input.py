@@ -77,6 +77,8 @@ WRONGS = {
     ),
     "key": ("warmup", "warm_up", r"\$\.scenario\.warm_up", "mean 'warmup'"),
     "table": ("[scenario]", "[scenari]", "scenario"),
+    "one bracket": ("[[population]]", "[population]", "must be a list", r"\[\[population"),
+    "workload of text": ('{ use = "echo" }', '"echo"', "must be a table", "write workload"),
     "process": ('"constant"', '"constnt"', r"arrival\.process", "mean 'constant'"),
     "twice": (
         "[[population]]",

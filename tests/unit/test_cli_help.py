@@ -111,6 +111,13 @@ def test_a_wrong_command_line_says_how_it_is_written(capsys):
     assert "djinnload check --help" in more
 
 
+def test_without_a_word_it_shows_its_help(capsys):
+    code, text = said(capsys)
+    assert code == 2
+    assert text.startswith("Usage: djinnload")
+    assert "error" not in text.splitlines()[0]
+
+
 def test_the_scenarios_that_ship_are_listed_with_what_they_ask(capsys):
     from djinnload.scenarios.load import shipped
 

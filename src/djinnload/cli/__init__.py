@@ -44,6 +44,9 @@ def invoke(argv: Sequence[str]) -> int:  # noqa: PLR0911 - one for each kind of 
         code = command.main(list(argv), prog_name="djinnload", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return _USAGE
     except click.ClickException as error:
         say_usage(error)
         return _USAGE

@@ -23,7 +23,9 @@ def scenarios() -> None:
     from djinnload.report import catalogs
     from djinnload.scenarios.load import shipped
 
-    catalogs.show_scenarios([(n, _purpose(path)) for n, path in shipped().items()])
+    # To begin with, those that are no experiment of the guide.
+    rows = sorted(shipped().items(), key=lambda row: row[0].startswith("exp"))
+    catalogs.show_scenarios([(name, _purpose(path)) for name, path in rows])
 
 
 def _purpose(path: Path) -> str:

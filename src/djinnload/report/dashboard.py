@@ -103,7 +103,9 @@ def headline(progress: Progress) -> str:
 
 def ms(value: float | None) -> str:
     """Return a time in words; None: there are too few."""
-    return "n too small" if value is None else f"{value:.3g} ms"
+    if value is None:
+        return "n too small"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"  # noqa: PLR2004
 
 
 def spark(values: "deque[float]") -> str:

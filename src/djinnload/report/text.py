@@ -38,6 +38,8 @@ def show(summary: Mapping[str, Any], path: Path, *, quiet: bool = False) -> None
     if not quiet:
         render(summary, console=console)
     _verdict(summary, console)
+    if summary["verdict"]["status"] == "void" and not quiet:
+        console.print("what each code means, and what to do: docs/verdicts.md")
     console.print(f"results: {path}", soft_wrap=True, markup=False)
     if not quiet:
         console.print(f"report:  {path / 'report.html'}", soft_wrap=True, markup=False)

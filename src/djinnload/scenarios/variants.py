@@ -28,6 +28,15 @@ _FREE_SCENARIO = (
     "load",
     "objectives",
 )
+_SPELT = {
+    "scenario": "[scenario], with name and duration",
+    "population": "[[population]], with name, workload, and arrival or users",
+    "arm": "[[arm]]",
+    "sweep": "[[sweep]]",
+    "claim": "[[claim]]",
+    "workload": 'workload = { use = "llm", model = "gpt2-tiny" }',
+    "arrival": 'arrival = { process = "poisson", rate = "20/s" }',
+}
 _EXAMPLES = {
     "population": '"population.NAME.users"',
     "target": '"target.server.policy"',
@@ -55,8 +64,16 @@ def checked(document: dict[str, Any]) -> Document:
             raise ScenarioError(path, reason)  # noqa: TRY301 - made pretty below
     except ScenarioError as error:
         path = paths.pretty(error.path, document)
-        raise ScenarioError(path, error.reason) from None
+        raise ScenarioError(path, error.reason + _spelt(error)) from None
     return parsed
+
+
+def _spelt(error: ScenarioError) -> str:
+    """Return how a table is written, if one is missing or is something else."""
+    key = error.path.rpartition(".")[2]
+    if key in _SPELT and error.reason.startswith(("is missing", "must be a ")):
+        return f"; write {_SPELT[key]}"
+    return ""
 
 
 def check(
