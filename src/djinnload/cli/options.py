@@ -126,8 +126,8 @@ EXPORT = click.option(
     "--export",
     "exports",
     multiple=True,
-    type=click.Choice(["legacy"]),
-    help="Also write legacy/*.json, as the original evaluation did.",
+    type=click.Choice(["openmetrics", "csv", "parquet", "legacy"]),
+    help="Also write it so, to export/, or legacy/ (the original's); repeatable.",
 )
 
 
@@ -137,17 +137,25 @@ def refuse_exports(exports: Sequence[str], scenario: Any) -> None:
         from djinnload.legacy.exporting import refuse
 
         refuse(scenario.document)
+    if "openmetrics" in exports:
+        from djinnload.report.exports.openmetrics import refuse as refuse_text
+
+        refuse_text()
 
 
 def exported(directory: Path, exports: Sequence[str], *, quiet: bool) -> None:
     """Write what ``--export`` names of a run's directory, and say where."""
-    if "legacy" not in exports:
-        return
-    from djinnload.legacy.exporting import export
+    from djinnload.legacy import exporting
+    from djinnload.report.exports import formats
 
-    for path in export(directory):
-        if not quiet:
-            click.echo(f"legacy:  {path}")
+    for name in dict.fromkeys(exports):
+        legacy = name == "legacy"
+        made = (
+            exporting.export(directory) if legacy else formats.export(directory, name)
+        )
+        for path in made:
+            if not quiet:
+                click.echo(f"{name}:  {path}")
 
 
 def loaded(

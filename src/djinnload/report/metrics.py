@@ -1,6 +1,6 @@
 """Where a run is → metrics in the words of Prometheus; pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,7 +17,10 @@ from djinnload import __version__
 from djinnload.recording.live import BOUNDS_NS, Times, Totals, summed
 from djinnload.result import Progress
 
-__all__ = ("Exposition",)
+__all__ = ("Counters", "Exposition")
+
+#: Seconds since 1970 (None: now), and what there was then.
+Point = tuple[float | None, Totals]
 
 _LABELS = ("population", "qos_class", "arm", "point")
 #: Of readings by their name: metric, what it is, and by what a reading is divided.
@@ -64,7 +67,12 @@ class Exposition:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, as it is now."""
         done = self._done()
-        yield from _counters(done)
+        counters = Counters()
+        for key, each in done.items():
+            counters.count(key, [(None, each.totals)])
+            counters.time(key, [(None, each.totals)])
+            counters.sessions.add_metric(key, each.sessions)
+        yield from counters.collect()
         yield from _gauges(self._now)
         yield from _readings(self._now.readings)
         counted = CounterMetricFamily(
@@ -72,8 +80,8 @@ class Exposition:
             "CPU time of the process that sends",
             labels=("worker",),
         )
-        for key, value in self._now.readings.items():
-            device, _, name = key.rpartition("/")
+        for reading, value in self._now.readings.items():
+            device, _, name = reading.rpartition("/")
             if name == "cpu_ns":
                 counted.add_metric((device,), value / 1e9)
         yield counted
@@ -95,43 +103,57 @@ class Exposition:
         return found
 
 
-def _counters(done: Mapping[tuple[str, ...], _Done]) -> Iterator[Metric]:
-    requests = CounterMetricFamily(
-        "djinnload_requests",
-        "Requests of measure that are over",
-        labels=(*_LABELS, "outcome"),
-    )
-    sessions = CounterMetricFamily(
-        "djinnload_sessions_started", "Sessions of measure that began", labels=_LABELS
-    )
-    sent = CounterMetricFamily(
-        "djinnload_sent_bytes", "Of requests of measure", labels=_LABELS
-    )
-    received = CounterMetricFamily(
-        "djinnload_received_bytes", "Of their replies", labels=_LABELS
-    )
-    latency = HistogramMetricFamily(
-        "djinnload_request_latency_seconds",
-        "From the due time to the reply, of ok requests",
-        labels=_LABELS,
-    )
-    lateness = HistogramMetricFamily(
-        "djinnload_request_lateness_seconds",
-        "How late requests were sent: the generator's own doing",
-        labels=_LABELS,
-    )
-    for key, each in done.items():
-        for outcome, n in each.totals.outcomes.items():
-            requests.add_metric((*key, outcome), n)
-        sessions.add_metric(key, each.sessions)
-        sent.add_metric(key, each.totals.bytes_sent)
-        received.add_metric(key, each.totals.bytes_received)
-        for family, times in (
-            (latency, each.totals.latency),
-            (lateness, each.totals.lateness),
-        ):
-            family.add_metric(key, _buckets(times), times.sum_ns / 1e9)
-    yield from (requests, sessions, sent, received, latency, lateness)
+class Counters:
+    """The families that count; prometheus_client's, each with samples to add."""
+
+    def __init__(self) -> None:
+        def counter(name: str, what: str, *more: str) -> CounterMetricFamily:
+            labels = (*_LABELS, *more)
+            return CounterMetricFamily(f"djinnload_{name}", what, labels=labels)
+
+        def times(name: str, what: str) -> HistogramMetricFamily:
+            return HistogramMetricFamily(f"djinnload_{name}", what, labels=_LABELS)
+
+        self.requests = counter(
+            "requests", "Requests of measure that are over", "outcome"
+        )
+        self.sessions = counter("sessions_started", "Sessions of measure that began")
+        self.sent = counter("sent_bytes", "Of requests of measure")
+        self.received = counter("received_bytes", "Of their replies")
+        self.latency = times(
+            "request_latency_seconds",
+            "From the due time to the reply, of ok requests",
+        )
+        self.lateness = times(
+            "request_lateness_seconds",
+            "How late requests were sent: the generator's own doing",
+        )
+
+    def count(self, key: Sequence[str], course: Sequence[Point]) -> None:
+        """Add what requests and bytes of a series came to, in order of time."""
+        outcomes = dict.fromkeys(name for _, each in course for name in each.outcomes)
+        for outcome in outcomes:
+            for at_s, totals in course:
+                if (n := totals.outcomes.get(outcome)) is not None:
+                    self.requests.add_metric((*key, outcome), n, timestamp=at_s)
+        for at_s, totals in course:
+            self.sent.add_metric(key, totals.bytes_sent, timestamp=at_s)
+            self.received.add_metric(key, totals.bytes_received, timestamp=at_s)
+
+    def time(self, key: Sequence[str], course: Sequence[Point]) -> None:
+        """Add how long requests of a series took, and how late they were."""
+        for at_s, totals in course:
+            for family, times in (
+                (self.latency, totals.latency),
+                (self.lateness, totals.lateness),
+            ):
+                sum_s = times.sum_ns / 1e9
+                family.add_metric(key, _buckets(times), sum_s, timestamp=at_s)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them all."""
+        yield from (self.requests, self.sessions, self.sent, self.received)
+        yield from (self.latency, self.lateness)
 
 
 def _buckets(times: Times) -> list[tuple[str, float]]:

@@ -1,0 +1,1 @@
+"""A results directory in the formats of others: ``--export``."""
