@@ -21,6 +21,7 @@ BENCHMARKS = (
     "tensors",
     "recording",
     "workers",
+    "live_view",
     "coordinated_omission",
     "long_run",
 )

@@ -9,6 +9,7 @@ import sys
 
 import kit
 from closed_loop import CHURN, KEPT
+from live_view import NAMES, QUIET
 from msgspec import Struct
 from open_loop import K6, OURS, PRECISE
 from tensors import KEPT as KEPT_TENSORS
@@ -61,6 +62,11 @@ def _early(found: dict) -> int:
 def _against_k6(found: dict) -> float:
     each = [rate["clients"] for rate in _rates(found).values()]
     return max(rows[OURS]["grid_p99_us"] / rows[K6]["grid_p99_us"] for rows in each)
+
+
+def _watched(column: str):
+    ways = [name for name in NAMES if name != QUIET]
+    return lambda found: max(found[name]["ratios"][column] for name in ways)
 
 
 CLOSED, OPEN = "closed_loop", "open_loop"
@@ -141,6 +147,13 @@ GOALS = (
         "≥ 0.9",
     ),
     Goal("two workers ÷ one, null target", "workers", lambda f: f["ratio"], "≥ 1.7"),
+    Goal(
+        "watched at 10,000/s, lateness p99 ÷ quiet, the worst way",
+        "live_view",
+        _watched("late_p99_us"),
+        "≤ 1.1",
+    ),
+    Goal("  CPU ÷ quiet, the worst way", "live_view", _watched("cpu"), "≤ 1.1"),
     Goal("fold and report, s", "recording", lambda f: f["folding"]["seconds"], "≤ 10"),
     Goal("  peak RSS, MB", "recording", lambda f: f["folding"]["peak_MB"], "≤ 1000"),
     Goal(
