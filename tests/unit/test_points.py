@@ -186,6 +186,7 @@ WRONG = [
     (USERS.replace("4,", "0,"), "$.sweep[0] (users).values[1]", ">= 1"),
     (USERS.replace("4,", '"x",'), "$.sweep[0] (users).values[1]", "must be"),
     (USERS.replace("4,", "1,"), "$.sweep[0] (users).values[1]", "named '1' like"),
+    (USERS.replace("1, 4,", '"A", "a",'), "$.sweep[0] (users).values[1]", "like number 0"),
     (USERS.replace("4,", '"/",'), "$.sweep[0] (users).values[1]", "gives no name"),
     (USERS.replace("chat.", "chta."), "$.sweep[0] (users).path", "mean 'chat'?"),
     (USERS.replace(".users", ".userz"), "$.sweep[0] (users).values[0]", "'users'?"),

@@ -188,6 +188,8 @@ WRONG = [
         "$.population[1] (rt).name",
         "name of population[0] too",
     ),
+    ({"scenario.name": "con"}, "$.scenario.name", "no file name on Windows"),
+    ({"arm.fcfs.name": "lpt1"}, "$.arm[1] (lpt1).name", "no file name on Windows"),
     ({"arm.fcfs.name": "qos"}, "$.arm[1] (qos).name", "name of arm[0] too"),
     ({"target.address": "localhost"}, "$.target.address", "host:port"),
     ({"target.address": "localhost:70000"}, "$.target.address", "from 1 to 65535"),

@@ -135,7 +135,8 @@ def _form(sweep: Sweep, at: str) -> Iterator[Problem]:
 def _labels(sweep: Sweep, index: int) -> Iterator[Problem]:
     seen: dict[str, int] = {}
     for i, step in enumerate(steps(sweep, index)):
-        first = seen.setdefault(step.label, i)
+        # Some file systems take upper and lower case for the same.
+        first = seen.setdefault(step.label.casefold(), i)
         at = step.at.replace(f" ({sweep.name})", "")
         if not step.label:
             yield at, "gives no name, use points = [{ name, set }]"

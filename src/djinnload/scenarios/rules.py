@@ -1,5 +1,6 @@
 """What several keys of a scenario can get wrong together; pure."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from djinnload.errors import nearest
@@ -19,6 +20,7 @@ __all__ = ("Problem", "problems")
 
 #: Of a probe's period: more often only slows what it looks at.
 _SHORTEST_NS = 10_000_000
+_DEVICES = re.compile(r"con|prn|aux|nul|com\d|lpt\d")
 
 #: (path, reason)
 Problem = tuple[str, str]
@@ -26,6 +28,7 @@ Problem = tuple[str, str]
 
 def problems(document: Document) -> Iterator[Problem]:
     """Yield what is wrong with *document*, in the order of the file."""
+    yield from _reserved(document)
     yield from _times(document)
     yield from _workers(document)
     yield from _server(document)
@@ -44,6 +47,18 @@ def problems(document: Document) -> Iterator[Problem]:
     yield from _comparison(document)
     yield from experiment.problems(document)
     yield from search_range.problems(document)
+
+
+def _reserved(document: Document) -> Iterator[Problem]:
+    """Yield names that are folders of results, and no file of some systems."""
+    yield from _device("$.scenario.name", document.scenario.name)
+    for i, arm in enumerate(document.arms):
+        yield from _device(f"$.arm[{i}].name", arm.name)
+
+
+def _device(path: str, name: str) -> Iterator[Problem]:
+    if _DEVICES.fullmatch(name):
+        yield path, f"{name!r} is no file name on Windows, choose another"
 
 
 def _times(document: Document) -> Iterator[Problem]:
