@@ -201,6 +201,17 @@ def test_turns_are_drawn_where_sessions_have_several():
     ]  # fmt: skip
 
 
+def test_of_few_sessions_turns_have_a_mean():
+    turns = [
+        {"turn": i, "latency_ms": {"n": 5, "p50": None, "mean": 3.0}} for i in (0, 1)
+    ]
+    (found,) = turn_figures.drawn(
+        {("all", "chat"): [{"arm": "qos", "by_turn": turns}]}, KEYS, void=False
+    )
+    assert [row["panel"] for row in rows_of(found)] == ["latency mean (ms)"] * 2
+    assert found.caption.startswith("Mean latency")
+
+
 @pytest.fixture(scope="module")
 def with_gpu(tmp_path_factory):
     run = tmp_path_factory.mktemp("gpu") / "run"
@@ -276,6 +287,13 @@ def test_how_it_was_measured_in_words(synthetic_run):
     assert how["Each cell"] == "duration 20s"
     assert "it is not Djinn" in how["Server"]
     assert how["Shared host"].startswith("the server had 1 thread at nice 19")
+    other = synthetic_run / cells[0]["path"] / "manifest.json"
+    cell = read_json(other)
+    cell["proof"] |= {"kind": "PyTorch on cpu", "address": "", "embedded": False}
+    write_json(other, cell)
+    how = dict(measuring.how(synthetic_run, manifest, cells))
+    assert how["Server of qos"] == "PyTorch on cpu"
+    assert "it is not Djinn" in how["Server of fcfs, qos"]
     assert how["Accepted by hand"].startswith("LATE")
     rows = [{"name": "chat", "loop": "open"}, {"name": "batch", "loop": "closed"}]
     chat, batch = measuring.loads(manifest, rows)

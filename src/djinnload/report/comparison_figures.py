@@ -18,6 +18,8 @@ Document = dict[str, Any]
 _WIDTH_IN, _ROW_IN, _REST_IN = 5.4, 0.42, 0.9
 #: Rows that are legible; the table has all.
 _MOST = 24
+#: Characters of a row's name that fit across.
+_WIDE = 66
 
 
 def drawn(
@@ -115,7 +117,7 @@ def _named(each: Mapping[str, Any], *, several: bool) -> str:
         sides = each["arm"] * several
     point = f"at {each['point']}" * (several and each["point"] != "all")
     parts = (each["population"], each["metric"], sides, point)
-    return drawing.plain(", ".join(part for part in parts if part))
+    return drawing.plain(", ".join(part for part in parts if part), _WIDE)
 
 
 def _row(each: Mapping[str, Any]) -> Document:

@@ -252,10 +252,10 @@ def tint(number: int) -> str:
     return "#" + "".join(f"{part:02x}" for part in mixed)
 
 
-def plain(text: str) -> str:
-    """Return text that XML can hold, short enough for a legend."""
+def plain(text: str, most: int = _LABEL) -> str:
+    """Return text that XML can hold, short enough for a legend: *most* characters."""
     shown = "".join(c if c.isprintable() else " " for c in text)
-    return shown if len(shown) <= _LABEL else f"{shown[: _LABEL - 1]}…"
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def _short(svg: str) -> str:

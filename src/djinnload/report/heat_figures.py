@@ -56,6 +56,7 @@ def _drawn(
     most = max(max(map(max, each["counts"])) for each in arms.values())
     low = min(each["ms"][0] for each in arms.values())
     high = max(each["ms"][-1] for each in arms.values())
+    end = max(each["at_s"][-1] for each in arms.values())
 
     def fill(figure: "Figure") -> None:
         rows: Any = figure.subplots(len(arms), sharex=True, sharey=True, squeeze=False)[
@@ -64,7 +65,7 @@ def _drawn(
         for axes, (arm, found) in zip(rows, arms.items(), strict=True):
             axes.set_ylim(low, high * _STRIP)
             logarithmic(axes, "y")
-            axes.set_xlim(0, found["at_s"][-1])
+            axes.set_xlim(0, end)
             axes.set_ylabel(f"{drawing.plain(arm)} (ms)" if arm != DEFAULT else "ms")
             axes.spines[["top", "right"]].set_visible(False)
             _cells(axes, found, most, keys.of(arm=arm))

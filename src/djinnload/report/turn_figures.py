@@ -18,7 +18,9 @@ __all__ = ("drawn",)
 
 Document = dict[str, Any]
 _SIZE_IN = (5.4, 3.6)
-_PANELS = {"latency_ms": "latency p50 (ms)", "ttft_ms": "first answer p50 (ms)"}
+_PANELS = {"latency_ms": "latency", "ttft_ms": "first answer"}
+_FEW = "; a turn of which there are fewer than 20 has no median"
+_WORDS = {"p50": "Median", "mean": "Mean"}
 
 
 def drawn(groups: Groups, keys: Keys, *, void: bool) -> Iterator[Drawn]:
@@ -35,24 +37,30 @@ def drawn(groups: Groups, keys: Keys, *, void: bool) -> Iterator[Drawn]:
         if not rows:
             continue
         title = f"{name} at {point}" if several else name
-        values = list(_values(rows))
-        panels = [
-            each for each in _PANELS.values() if any(each == v["panel"] for v in values)
-        ]
-        if panels:
-            made = _drawn(title, values, panels, keys, void=void)
+        measure = _measure(rows)
+        values = list(_values(rows, measure))
+        if values:
+            made = _drawn(title, values, measure, keys, void=void)
             yield structs.replace(made, key=keys.of(population=name))
 
 
-def _values(rows: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
-    for key, panel in _PANELS.items():
+def _measure(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the median where half of the turns have one, else the mean."""
+    turns = [each.get("latency_ms") or {} for row in rows for each in row["by_turn"]]
+    known = sum(each.get("p50") is not None for each in turns)
+    return "p50" if 2 * known >= len(turns) else "mean"
+
+
+def _values(rows: Sequence[Mapping[str, Any]], measure: str) -> Iterator[Document]:
+    for key, name in _PANELS.items():
+        panel = f"{name} {measure} (ms)"
         for row in rows:
             for each in row["by_turn"]:
                 times = each.get(key) or {}
-                value = times.get("p50")
+                value = times.get(measure)
                 if not isinstance(value, int | float) or not math.isfinite(value):
                     continue
-                low, high = (times.get("ci95") or {}).get("p50") or (None, None)
+                low, high = (times.get("ci95") or {}).get(measure) or (None, None)
                 yield {
                     "panel": panel,
                     "arm": row["arm"],
@@ -67,11 +75,13 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> Iterator[Document]:
 def _drawn(
     title: str,
     values: Sequence[Document],
-    panels: Sequence[str],
+    measure: str,
     keys: Keys,
     *,
     void: bool,
 ) -> Drawn:
+    panels = list(dict.fromkeys(each["panel"] for each in values))
+
     def fill(figure: "Figure") -> None:
         every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
         for axes, panel in zip(every, panels, strict=True):
@@ -87,9 +97,9 @@ def _drawn(
         f"turns-{title}",
         drawing.render(fill, size, void=void),
         f"latency of {title} by the number of the turn within its session",
-        f"Median latency of ok turns of {title} by their number within the session, "
-        "all sessions and repeats together, with its 95 % interval where there is one. "
-        "A turn of which there are fewer than 20 has no median.",
+        f"{_WORDS[measure]} latency of ok turns of {title} by their number within the "
+        "session, all sessions and repeats together, with its 95 % interval where "
+        f"there is one{_FEW * (measure == 'p50')}.",
         csv_of(values),
         x="turn",
     )

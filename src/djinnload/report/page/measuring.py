@@ -52,17 +52,20 @@ def how(
 
 
 def _server(run_dir: Path, cells: Sequence[Document]) -> Iterator[tuple[str, str]]:
-    """Yield what answered, from the first cell that says it."""
-    manifests = (
+    """Yield what answered which arms, and what the first cell says of its host."""
+    manifests = [
         read_document(run_dir / str(cell.get("path")) / "manifest.json")
         for cell in cells
-    )
+    ]
+    answered: dict[str, list[str]] = {}
+    for each in manifests:
+        if each.get("proof"):
+            answered.setdefault(_answered(each["proof"]), []).append(str(each["arm"]))
+    for what, arms in answered.items():
+        named = f" of {', '.join(dict.fromkeys(arms))}" * (len(answered) > 1)
+        yield f"Server{named}", what
     found: Document = next((each for each in manifests if each.get("proof")), {})
-    proof, server = found.get("proof") or {}, found.get("server") or {}
-    if proof:
-        own = ", the embedded reference server: it is not Djinn"
-        what = f"{proof.get('kind')} at {proof.get('address')}"
-        yield "Server", what + own * bool(proof.get("embedded"))
+    server = found.get("server") or {}
     if server.get("shares_host"):
         threads = _counted(int(server.get("threads") or 0), "thread")
         had = f"the server had {threads} at nice {server.get('nice')}"
@@ -71,6 +74,12 @@ def _server(run_dir: Path, cells: Sequence[Document]) -> Iterator[tuple[str, str
     yield "Network", _text(network) if network else "none in between was asked for"
     if found.get("workers"):
         yield "Generator", f"{len(found['workers'])} worker processes"
+
+
+def _answered(proof: Mapping[str, Any]) -> str:
+    own = ", the embedded reference server: it is not Djinn"
+    what = f"{proof.get('kind')} at {proof.get('address')}"
+    return what.removesuffix(" at ") + own * bool(proof.get("embedded"))
 
 
 def loads(manifest: Mapping[str, Any], rows: Sequence[Document]) -> Iterator[Document]:
