@@ -86,8 +86,10 @@ class Result(Struct, frozen=True):
     error: str = ""
 
     @classmethod
-    def of(cls, path: Path, error: str) -> "Result":
+    def of(cls, path: Path, error: str = "") -> "Result":
         """Return what a run came to, by what is in its directory: folds it.
+
+        Also of one whose task was cancelled, or whose process was killed.
 
         Raises:
             HostError: The summary cannot be written, as on a full disk.
@@ -116,6 +118,11 @@ class Result(Struct, frozen=True):
         found: list[dict[str, Any]] = self.summary["cells"]
         return found
 
+    def __repr__(self) -> str:
+        """Return where it is and what it came to; the summary is a long document."""
+        path, status = str(self.path), str(self.verdict["status"])
+        return f"Result({path!r}, verdict={status!r}, exit_code={self.exit_code})"
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the verdict, and a row a class."""
         status = str(self.verdict["status"])
@@ -131,8 +138,9 @@ class Result(Struct, frozen=True):
         """Return every sample of every cell; imports pyarrow."""
         import pyarrow as pa
 
+        # A cell that was never begun has none, but their columns.
         paths = [self.path / cell["path"] for cell in self.cells]
-        return pa.concat_tables(read_samples(p) for p in paths if p.is_dir())
+        return pa.concat_tables(map(read_samples, paths))
 
 
 def _rows(arms: Mapping[str, Any]) -> Iterator[str]:
