@@ -51,6 +51,12 @@ def lines(*progress):
     return out.getvalue().splitlines()
 
 
+def test_what_takes_longer_than_it_was_to_is_not_a_part_of_it():
+    over = replace(MEASURING, phase="cooldown", elapsed_s=16.0)
+    (line,) = lines(over)
+    assert "cooldown 16 s, about 61 s left" in line
+
+
 def drawn(*progress, keys=False):
     out, dashboard = io.StringIO(), Dashboard(keys=keys)
     console = Console(file=out, force_terminal=True, width=120, color_system=None)

@@ -96,7 +96,9 @@ def headline(progress: Progress) -> str:
     of = f"{where} of {progress.all_cells}, {progress.cell}"
     if progress.message:
         return f"{progress.message}: {progress.cell}{left}"
-    whole = f"of {progress.total_s:.0f} " * bool(progress.total_s)
+    # What is still in flight may take longer than the cell was to.
+    within = progress.elapsed_s <= progress.total_s
+    whole = f"of {progress.total_s:.0f} " * within
     done = f"{max(progress.elapsed_s, 0):.0f} {whole}s"
     return f"{of}: {progress.phase} {done}{left}"
 
