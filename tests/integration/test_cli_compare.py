@@ -160,6 +160,17 @@ def test_a_page_of_what_was_compared(made, compare, tmp_path):
     assert not list(made["slow"].glob("report.html"))
 
 
+def test_the_page_of_two_arms_names_them(compare, tmp_path):
+    page = tmp_path / "page.html"
+    _, found, out = compare("base", "--arms", "qos,fcfs", "--html", page)
+    assert f"page: {page}" in out
+    text = page.read_text()
+    assert f"{found['decision'].upper()}: synthetic" in text
+    assert "<b>qos</b>, the new side" in text
+    assert "<b>fcfs</b>, the baseline" in text
+    assert "differs</span>" not in text  # one run has one host
+
+
 def test_the_page_of_a_refusal_says_why(compare, tmp_path):
     page = tmp_path / "page.html"
     code, _, _ = compare("other", "base", "--html", page)

@@ -58,6 +58,8 @@ def show_decision(
     finally:
         if json_to != "-":
             text.show_decision(found)
+            if html_to is not None:
+                click.echo(f"page: {html_to}")
 
 
 def show_repeat(

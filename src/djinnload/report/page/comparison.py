@@ -81,7 +81,8 @@ def _context(found: Mapping[str, Any], runs: Sequence[Run]) -> Document:
         },
         "sides": list(zip(heads, (found["a"], found["b"]), sides, strict=True)),
         "begun": [told.begun(side.manifest) for side in sides],
-        "measured_on": list(_side_by_side(sides)),
+        "measured_heads": heads if len(runs) > 1 else ("Both",),
+        "measured_on": list(_side_by_side(runs)),
     }
 
 
@@ -161,12 +162,12 @@ def _latency(
     yield from distributions.drawn(found, known, "latency", keys, void=void)
 
 
-def _side_by_side(sides: Sequence[Run]) -> Iterator[Document]:
-    """Yield what both were measured on, name by name, and whether it differs."""
-    told_of = [dict(_facts(side.manifest)) for side in sides]
+def _side_by_side(runs: Sequence[Run]) -> Iterator[Document]:
+    """Yield what runs were measured on, name by name, and whether it differs."""
+    told_of = [dict(_facts(side.manifest)) for side in runs]
     for name in dict.fromkeys(name for facts in told_of for name in facts):
         values = [facts.get(name, "–") for facts in told_of]
-        yield {"name": name, "values": values, "differs": values[0] != values[1]}
+        yield {"name": name, "values": values, "differs": values[0] != values[-1]}
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
