@@ -171,6 +171,9 @@ async def embedded(
             keep_to(process, cores)
             return process, await _ready(process, log, ready_s)
         except BaseException:
+            # It has served nobody, and is not asked to end while it loads a model.
+            with suppress(ProcessLookupError):
+                process.kill()
             await _ended(process)
             raise
 
