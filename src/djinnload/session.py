@@ -122,7 +122,10 @@ class Session:
             self._raised(error)
             return None
         wrong = _contradiction(request, self.turn)
-        return request if wrong is None else self._refused(wrong)
+        if wrong is None:
+            return request
+        self._refused(wrong)
+        return None
 
     def tell(self, reply: Reply) -> Request | None:
         """Send *reply* in; return the next request, None at the end or on an error."""
@@ -134,7 +137,10 @@ class Session:
             self._raised(error)
             return None
         wrong = _contradiction(request, self.turn)
-        return request if wrong is None else self._refused(wrong)
+        if wrong is None:
+            return request
+        self._refused(wrong)
+        return None
 
     def take(self, request: Request, end_ns: int) -> int:
         """Make *request* the current one and return when it is due."""

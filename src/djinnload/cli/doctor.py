@@ -7,7 +7,7 @@ import click
 from djinnload.cli import completions
 from djinnload.cli.help import examples
 from djinnload.cli.options import ARM, OUT, SET, TARGET, loaded
-from djinnload.cli.stopping import stoppable
+from djinnload.cli.stopping import INTERRUPTED, stoppable
 
 __all__ = ("doctor",)
 
@@ -43,12 +43,19 @@ def doctor(
     from djinnload.doctor import checks
     from djinnload.doctor import facts as host_facts
     from djinnload.doctor import needs as preflight
+    from djinnload.interrupting import unless_stopped
     from djinnload.models.weights import cache_dir
 
     needs = None
     if scenario is not None:
         asked = loaded(scenario, changes, arms=arms)
-        needs = stoppable(lambda _: preflight.needs_of(asked, arms or None, target))
+
+        async def ask() -> None:
+            nonlocal needs
+            needs = await preflight.needs_of(asked, arms or None, target)
+
+        if not stoppable(lambda stop: unless_stopped(stop, ask)):
+            return INTERRUPTED
     host = host_facts.gathered(out or Path("results"), cache_dir())
     found = checks.examined(host, needs)
     if as_json:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from typing import Any
+from functools import partial
 
 import click
 
@@ -52,6 +52,7 @@ def serve(
     """
     import msgspec
 
+    from djinnload.interrupting import unless_stopped
     from djinnload.server.app import serve as serve_models
     from djinnload.server.settings import Settings
 
@@ -67,21 +68,6 @@ def serve(
         click.echo(json.dumps({"ready": {"host": at, "port": on}}))
         sys.stdout.flush()
 
-    async def work(stop: Any) -> None:
-        import anyio
-
-        async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                await stop.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(watch)
-            await serve_models(settings, on_ready=ready)
-            tasks.cancel_scope.cancel()
-
-    try:
-        stoppable(work)
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from None
+    work = partial(serve_models, settings, on_ready=ready)
+    stoppable(lambda stop: unless_stopped(stop, work))
     return 0
