@@ -107,6 +107,8 @@ function equip(figure) {
     { type: "range", min: 0, max: stops.length - 1, value: Math.floor(stops.length / 2) });
   slider.setAttribute("aria-label", `Read values: ${svg.getAttribute("aria-label")}`);
   const output = Object.assign(document.createElement("output"), { textContent: "Point at the figure, or move the slider, to read its values." });
+  // The slider says it already.
+  output.setAttribute("aria-live", "off");
   const reader = Object.assign(document.createElement("div"), { className: "reader" });
   reader.append(slider, output);
   svg.closest(".plot").after(reader);
