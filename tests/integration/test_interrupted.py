@@ -122,3 +122,38 @@ def test_a_second_signal_ends_at_once_what_does_not_end(tmp_path):
             assert child.wait(20) == 130
         finally:
             child.kill()
+
+
+SAYING = """
+import asyncio, time
+from djinnload.cli.stopping import patient, stoppable
+async def work(stop):
+    return "measured"
+found = stoppable(work)
+with patient():
+    print("saying", flush=True)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        time.sleep(0.05)
+print(found, flush=True)
+with patient():
+    time.sleep(60)
+"""
+
+
+def test_a_report_that_is_being_written_is_written_unless_asked_again():
+    child = subprocess.Popen(
+        [sys.executable, "-c", SAYING],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with child:
+        assert child.stdout.readline() == "saying\n"
+        child.send_signal(signal.SIGTERM)
+        assert child.stdout.readline() == "measured\n"
+        time.sleep(0.1)
+        child.send_signal(signal.SIGTERM)
+        try:
+            assert child.wait(20)
+        finally:
+            child.kill()
+        assert "KeyboardInterrupt" in child.stderr.read()
