@@ -17,6 +17,7 @@ from djinnload.bundles.packing import pack
 from djinnload.errors import HostError, ScenarioError
 from djinnload.reading.files import read_json, write_json
 from djinnload.report import runbook
+from djinnload.report.exports.formats import export
 
 
 @pytest.fixture
@@ -85,8 +86,14 @@ def test_its_checksums_are_those_of_the_field_s_own_tool(bundle, tmp_path):
 
 
 def test_samples_can_be_left_out(whole, tmp_path):
+    for kind in ("csv", "parquet"):
+        export(whole, kind)
     small = pack(whole, tmp_path / "small.tar.gz", without=("samples",))
-    assert not [name for name in names(small.path) if "/samples/" in name]
+    kept = names(small.path)
+    assert not [
+        name for name in kept if "/samples/" in name or "export/samples." in name
+    ]
+    assert [name for name in kept if name.endswith("export/summary.csv")]
     about = unpack(small.path, tmp_path).about
     assert about["without"] == ["samples"]
     # What a repeat has to give is known all the same.

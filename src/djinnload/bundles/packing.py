@@ -100,7 +100,9 @@ def _members(
         if path.is_file() and not _hidden(path.relative_to(run_dir))
     }
     if "samples" in without:
-        found = {k: v for k, v in found.items() if "samples" not in Path(k).parts}
+        # Nor as an export, export/samples.csv.
+        held = {k: {*Path(k).parts, Path(k).stem} for k in found}
+        found = {k: v for k, v in found.items() if "samples" not in held[k]}
     inputs, absent = _inputs(run_dir, manifest)
     found |= inputs
     found[SCENARIO] = manifest["scenario"]["text"].encode()
