@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from types import SimpleNamespace
 
 import anyio
 import psutil
@@ -250,3 +251,24 @@ def test_a_child_of_the_command_counts_and_ends_with_it(tmp_path, monkeypatch):
         with suppress(psutil.NoSuchProcess):
             psutil.Process(pid).wait(10)
     assert listeners(command.port) == set()
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_who_began_to_listen_while_we_looked_is_looked_for_again(
+    tmp_path, monkeypatch, ours
+):
+    """Its socket was seen, but not yet whose it is."""
+    seen = iter([{None}, {os.getpid() if ours else None}])
+    monkeypatch.setattr(launch_hook, "_holders", lambda _: next(seen))
+    leader = SimpleNamespace(pid=os.getppid())
+
+    async def owned():
+        return await launch_hook._owned(leader, 1, tmp_path / "log")
+
+    if ours:
+        assert anyio.run(owned)
+    else:
+        with pytest.raises(
+            HostError, match="does not own port 1, a process of another"
+        ):
+            anyio.run(owned)

@@ -179,6 +179,10 @@ async def _owned(process: anyio.abc.Process, port: int, log: Path) -> bool:
         HostError: Another process does.
     """
     holders = await anyio.to_thread.run_sync(_holders, port)
+    if holders == {None}:
+        # Processes are looked through before sockets: one that began to listen in
+        # between is nobody's, the first time.
+        holders = await anyio.to_thread.run_sync(_holders, port)
     if any(pid and _started_by(process.pid, pid) for pid in holders):
         return True
     if holders:
