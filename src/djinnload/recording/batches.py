@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ("Columns", "SampleBatches", "Words", "warm")
 
 Column = tuple[Any, ...]
-#: Values of each column of `sample.ROW`, or its codes as int32 of shape ``(n,)``.
+#: Values of each column of `sample.ROW`: a tuple; codes as int32 or, where live counts
+#: are made from it and nothing is None, int64 of shape ``(n,)``.
 Columns = dict[str, Any]
 
 #: Columns that are copied from the row as they are.
@@ -35,6 +36,15 @@ _COPIED = (
     "done_ns",
     "error",
     "units",
+    "bytes_sent",
+    "bytes_received",
+)
+#: Of these, what live counts are made from too.
+_COUNTED = (
+    "due_ns",
+    "ready_ns",
+    "sent_ns",
+    "done_ns",
     "bytes_sent",
     "bytes_received",
 )
@@ -95,6 +105,8 @@ class SampleBatches:
         for name, words in self._words.items():
             found[name] = words.codes(found[name])
         found["population"] = np.fromiter(found["population"], np.int32, len(rows))
+        for name in _COUNTED:
+            found[name] = _whole(found[name])
         return found
 
     def batch(self, columns: Columns) -> "pa.RecordBatch":
@@ -116,10 +128,12 @@ class SampleBatches:
         arrays = [made[name] for name in self._schema.names]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
-    def _copied(self, name: str, values: Column) -> "pa.Array":
+    def _copied(self, name: str, values: "Column | np.ndarray[Any, Any]") -> "pa.Array":
         import pyarrow as pa
 
         kind = self._types[name]
+        if isinstance(values, np.ndarray):
+            return _array(values, kind)
         if _same(values):
             return self._repeated(name, values[0], len(values))
         if kind == pa.string():
@@ -200,6 +214,13 @@ def warm() -> None:
 def _same(values: Column) -> bool:
     first = values[0]
     return values[-1] == first and values.count(first) == len(values)
+
+
+def _whole(values: Column) -> "Column | np.ndarray[Any, Any]":
+    try:
+        return np.fromiter(values, np.int64, len(values))
+    except TypeError:
+        return values  # with a None among them
 
 
 def _array(

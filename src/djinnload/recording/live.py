@@ -184,25 +184,35 @@ class LiveCounts:
             nbytes: Sent, and received.
         """
         self._all += len(measured)
-        ok = measured & (outcome == _OK)
-        n, n_ok = int(np.count_nonzero(measured)), int(np.count_nonzero(ok))
+        n = int(np.count_nonzero(measured))
+        if n != len(measured):
+            outcome, latency_ns = outcome[measured], latency_ns[measured]
+            lateness_ns = lateness_ns[measured]
+            nbytes = nbytes[0][measured], nbytes[1][measured]
         self._n += n
+        self._measured(outcome, latency_ns, lateness_ns)
+        for way, each in enumerate(nbytes):
+            self._bytes[way] += int(each.sum())
+
+    def _measured(self, outcome: Array, latency_ns: Array, lateness_ns: Array) -> None:
+        """Count what is of measure."""
+        n = len(outcome)
+        ok = outcome == _OK
+        n_ok = int(np.count_nonzero(ok))
         if n_ok != n:
-            refused = int(np.count_nonzero(measured & (outcome == _REFUSED)))
+            latency_ns = latency_ns[ok]
+            refused = int(np.count_nonzero(outcome == _REFUSED))
             self._refused += refused
             self._errors += n - n_ok - refused
         if self._deadline is not None:
-            in_time = int(np.count_nonzero(latency_ns[ok] <= self._deadline))
+            in_time = int(np.count_nonzero(latency_ns <= self._deadline))
             self._missed += n - in_time
-        shown = np.log2(np.maximum(latency_ns[ok], 1)) * _PER_OCTAVE
-        # Into the buckets that came: far fewer than there are.
-        bucket, counts = np.unique(shown.astype(np.int64), return_counts=True)
-        self._buckets[bucket] += counts
-        self._outcomes += np.bincount(outcome[measured], minlength=len(OUTCOMES))
-        self._latency.add(latency_ns[ok])
-        self._lateness.add(lateness_ns[measured & (lateness_ns >= 0)])
-        for way, each in enumerate(nbytes):
-            self._bytes[way] += int(each[measured].sum())
+        shown = np.log2(np.maximum(latency_ns, 1)) * _PER_OCTAVE
+        self._buckets += np.bincount(shown.astype(np.int64), minlength=_BUCKETS)
+        self._outcomes += np.bincount(outcome, minlength=len(OUTCOMES))
+        self._latency.add(latency_ns)
+        sent = lateness_ns >= 0
+        self._lateness.add(lateness_ns if sent.all() else lateness_ns[sent])
 
     def read(self) -> Live:
         """Return the counts as they are now."""

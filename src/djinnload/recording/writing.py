@@ -142,12 +142,12 @@ class Samples(Writing):
     def _count(self, columns: Columns) -> None:
         population = columns["population"]
         measured = columns["phase"] == PHASES.index(MEASURE)
-        outcome, n = columns["outcome"], len(population)
-        done = np.fromiter(columns["done_ns"], np.int64, n)
-        latency = done - np.fromiter(columns["due_ns"], np.int64, n)
-        lateness = _lateness(columns, n)
-        sent = np.fromiter(columns["bytes_sent"], np.int64, n)
-        received = np.fromiter(columns["bytes_received"], np.int64, n)
+        outcome, latency = columns["outcome"], columns["done_ns"] - columns["due_ns"]
+        lateness = _lateness(columns["ready_ns"], columns["sent_ns"])
+        nbytes = columns["bytes_sent"], columns["bytes_received"]
+        if len(self._counts) == 1:
+            self._counts[0].add(measured, outcome, latency, lateness, nbytes)
+            return
         for number, counts in enumerate(self._counts):
             mine = population == number
             if mine.any():
@@ -156,19 +156,17 @@ class Samples(Writing):
                     outcome[mine],
                     latency[mine],
                     lateness[mine],
-                    (sent[mine], received[mine]),
+                    (nbytes[0][mine], nbytes[1][mine]),
                 )
 
 
-def _lateness(columns: Columns, n: int) -> np.ndarray[Any, Any]:
+def _lateness(ready: Any, sent: Any) -> np.ndarray[Any, Any]:
     """Return sent − ready, int64 of shape ``(n,)``; −1: it was never sent."""
-    ready, sent = columns["ready_ns"], columns["sent_ns"]
-    try:
-        return np.fromiter(sent, np.int64, n) - np.fromiter(ready, np.int64, n)
-    except TypeError:  # with a None among them
-        pairs = zip(sent, ready, strict=True)
-        found = (-1 if s is None or r is None else s - r for s, r in pairs)
-        return np.fromiter(found, np.int64, n)
+    if isinstance(ready, np.ndarray) and isinstance(sent, np.ndarray):
+        return sent - ready
+    pairs = zip(sent, ready, strict=True)
+    found = (-1 if s is None or r is None else s - r for s, r in pairs)
+    return np.fromiter(found, np.int64, len(ready))
 
 
 class _Echoes:
