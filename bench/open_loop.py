@@ -117,8 +117,8 @@ def _measure(name: str, folder: Path, due: np.ndarray, rate: float) -> dict | No
 
 
 def _core(name: str) -> int | None:
-    """Return the client's core; None for one that polls: its writer needs another."""
-    return None if name == PRECISE else kit.CLIENT_CORE
+    """Return the client's core; None for ours: it keeps to it, its writer need not."""
+    return None if name in (OURS, PRECISE) else kit.CLIENT_CORE
 
 
 def _argv(name: str, port: int, folder: Path, due: np.ndarray, rate: float, **more):
@@ -143,6 +143,7 @@ def _argv(name: str, port: int, folder: Path, due: np.ndarray, rate: float, **mo
     ]
     for key, value in more.items():
         options += [f"--{key}", value]
+    options += ["--core", kit.CLIENT_CORE]
     if name == PRECISE:
         options.append("--precise")
     return peers.python("generator.py", "frame", folder / "out", *options)

@@ -1,12 +1,14 @@
 """djinnload itself, by its public `run`: a scenario written from the arguments."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import null_framed
 
 import djinnload
+from djinnload.recording import link
 
 SCENARIO = """
 precise = {precise}
@@ -57,7 +59,11 @@ def main() -> None:
     given.add_argument("--seconds", type=float, default=60)
     given.add_argument("--seed", type=int, default=1)
     given.add_argument("--precise", action="store_true")
+    given.add_argument("--core", type=int, help="keep to it, but for who writes")
     asked = given.parse_args()
+    if asked.core is not None:
+        link.shared()
+        os.sched_setaffinity(0, {asked.core})
     target = None
     if asked.variant == "djinn":
         target = f"127.0.0.1:{asked.port}"

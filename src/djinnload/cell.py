@@ -43,8 +43,11 @@ __all__ = (
 
 #: Between arming everything and the first due time.
 LEAD_NS = 50_000_000
-#: Between two looks at what is recorded and not sent on yet.
-PUMP_NS = 5_000_000
+#: Between two looks at what is recorded and not sent on yet. Each wakes who writes and
+#: takes 30 µs or more: at 10,000/s that makes one of 200 late, and leaves p99 alone.
+PUMP_NS = 20_000_000
+#: The same where more waits than is sent at a time.
+PUMP_ON_NS = 1_000_000
 #: How often the live view is fed.
 TICK_S = 0.5
 #: How long a thread may keep the GIL from the loop; Python's own 5 ms is a stall.
@@ -288,9 +291,9 @@ def _pumped(clock: RealClock, recordings: tuple[Recorder, Probes]) -> Iterator[N
 
     def tick() -> None:
         if on:
-            for each in recordings:
-                each.pump()
-            clock.at(clock.now() + PUMP_NS, tick)
+            # All of them, each time.
+            more = [each.pump() for each in recordings]
+            clock.at(clock.now() + (PUMP_ON_NS if any(more) else PUMP_NS), tick)
 
     tick()
     try:

@@ -38,6 +38,8 @@ from djinnload.units import MS
 __all__ = ("Channel", "readings", "release", "shared")
 
 TICK_S = 0.1
+#: Where a loop pumps. The thread only hears reports then, and takes the GIL for it.
+SELDOM_S = 0.5
 #: Rows sent at a time: up to 50 µs.
 _AT_ONCE = 500
 #: Fewer rows than these wait for more, but not for long: each time the writer wakes up.
@@ -74,16 +76,20 @@ class Channel:
         self._closed = False
         self._sent_ns = 0
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
         """Send some of the rows that wait; never blocks. From then on it is due often.
 
         To be called every few ms, from the thread that appends.
+
+        Returns:
+            Whether more of them wait than are sent at a time.
         """
         self.pumped = True
         waiting = len(self.rows)
         if waiting and (waiting >= _FEW or monotonic_ns() >= self._sent_ns + _SOON_NS):
             self._sent_ns = monotonic_ns()
             self._link.offer(self)
+        return len(self.rows) >= _AT_ONCE
 
     def close(self) -> None:
         """Have everything written; never raises, see `error`."""
@@ -247,7 +253,9 @@ class _Link:
     def _step(self) -> bool:
         order, over = None, False
         with suppress(Empty):
-            order = self._orders.get(timeout=TICK_S)
+            pumped = [each.pumped for each in tuple(self._channels.values())]
+            seldom = bool(pumped) and all(pumped)
+            order = self._orders.get(timeout=SELDOM_S if seldom else TICK_S)
             over = order is None
         for channel in tuple(self._channels.values()):
             if not channel.pumped:

@@ -56,9 +56,13 @@ class _Recording:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def pump(self) -> None:
-        """Send on what was appended; to be called every few ms. Never blocks."""
-        self._channel.pump()
+    def pump(self) -> bool:
+        """Send on what was appended; to be called every few ms. Never blocks.
+
+        Returns:
+            Whether more waits than is sent at a time.
+        """
+        return self._channel.pump()
 
     def close(self) -> None:
         """Have what is left written; never raises, see `error`."""

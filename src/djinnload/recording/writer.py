@@ -34,7 +34,7 @@ __all__ = ("main",)
 #: Below the generator, above a server that shares its cores.
 NICENESS = 10
 TICK_S = 0.1
-SAY_NS = 250 * MS
+SAY_NS = 500 * MS
 _AT_ONCE = 2**20
 
 
