@@ -145,20 +145,24 @@ class RealClock:
             if wait > 0:
                 self._poll(heap[0][0])
             heappop(heap)[2]()
-        if not heap:
-            self._armed = None
-            self._timer.set(0)
-        elif 0 < heap[0][0] - now() < self._early:
+        if heap and 0 < heap[0][0] - now() < self._early:
+            if self._round is None:
+                # Expired and not set again, it would wake us each round as well.
+                self._timer.set(0)
             self._left_ns = now()
             self._round = self._loop.call_soon(self._come_back)
-        else:
+            return
+        self._round = None
+        if heap:
             self._arm(heap[0][0])
+        else:
+            self._armed = None
+            self._timer.set(0)
 
     def _come_back(self) -> None:
         took = self.now() - self._left_ns
         if took < _ROUND_NS:
             self.polled_ns += took
-        self._round = None
         self._fire()
 
     def _poll(self, until_ns: int) -> None:

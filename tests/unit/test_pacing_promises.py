@@ -127,6 +127,34 @@ def test_the_precise_mode_polls_and_the_other_does_not():
     assert plain == 0
 
 
+def test_the_precise_mode_goes_round_once_at_a_time():
+    """A round a time, however long it waits: each that is over makes the next."""
+
+    async def main():
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        asked, most = [], 0
+        with RealClock(loop, early_ns=20 * MS) as clock:
+            come_back, call_soon = clock._come_back, loop.call_soon
+
+            def counted():
+                asked.pop()
+                come_back()
+
+            def soon(callback, *args, **options):
+                nonlocal most
+                if callback is counted:
+                    asked.append(1)
+                    most = max(most, len(asked))
+                return call_soon(callback, *args, **options)
+
+            clock._come_back, loop.call_soon = counted, soon
+            clock.at(clock.now() + 50 * MS, done.set)
+            await asyncio.wait_for(done.wait(), 30)
+        return most
+
+    assert asyncio.run(main()) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a timerfd is Linux's")
 def test_the_loop_watches_an_absolute_timerfd():
     async def main():
