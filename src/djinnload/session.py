@@ -121,11 +121,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        wrong = _contradiction(request, self.turn)
-        if wrong is None:
-            return request
-        self._refused(wrong)
-        return None
+        return self._checked(request)
 
     def tell(self, reply: Reply) -> Request | None:
         """Send *reply* in; return the next request, None at the end or on an error."""
@@ -136,11 +132,7 @@ class Session:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything
             self._raised(error)
             return None
-        wrong = _contradiction(request, self.turn)
-        if wrong is None:
-            return request
-        self._refused(wrong)
-        return None
+        return self._checked(request)
 
     def take(self, request: Request, end_ns: int) -> int:
         """Make *request* the current one and return when it is due."""
@@ -204,9 +196,14 @@ class Session:
         if self.error is not None and self.error.__cause__ is None:
             self.error.__cause__ = error
 
-    def _refused(self, wrong: str) -> None:
+    def _checked(self, request: Any) -> Request | None:
+        wrong = _contradiction(request, self.turn)
+        if wrong is None:
+            found: Request = request
+            return found
         self.refuse(f"yielded {wrong}")
         self.close()
+        return None
 
 
 #: Where a `Described` holds its random numbers, before `_Lazy` hides it.
