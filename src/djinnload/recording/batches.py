@@ -205,9 +205,10 @@ def warm() -> None:
     batches = SampleBatches(Header("", "", "", 0, (labels,)))
     numbers = dict.fromkeys(ROW, 0)
     words = {"step": "", "phase": MEASURE, "outcome": OUTCOMES[0], "error": ""}
-    row = {**numbers, **words, "metrics": None, "qos_class_resolved": ""}
-    # Two that differ, or each column would only be repeated.
-    other = {**row, "error": None, **dict.fromkeys(_COPIED[:10], 1)}
+    rest = {"session_end": True, "metrics": None, "qos_class_resolved": ""}
+    row = {**numbers, **words, **rest}
+    # One that differs in both ways, or each column would only be repeated.
+    other = {**row, "seq": 1, "error": None}
     batches.batch(batches.columns([tuple(row.values()), tuple(other.values())]))
 
 
