@@ -15,6 +15,7 @@ from djinnload.report.drawn import Drawn, Keys, csv_of
 
 __all__ = (
     "DEFAULT",
+    "Curves",
     "Groups",
     "by_point",
     "curve_of",
@@ -162,25 +163,23 @@ def latency(
     counts, held = _counts(known, rows), list(marks(rows[0]))
     crossed = " An objective (✕) is met by a curve that passes left of it."
     shares = any(mark.share for mark in held)
-    yield Drawn(
-        f"latency-{title}",
-        figures.cdf(
-            list(known.values()),
-            title=f"Latency: {title}",
-            xlabel="latency from the due time (ms, logarithmic)",
-            ylabel="share of due turns",
-            marks=held,
-            void=void,
-        ),
+    drawing = figures.cdf(
+        list(known.values()),
+        title=f"Latency: {title}",
+        xlabel="latency from the due time (ms, logarithmic)",
+        ylabel="share of due turns",
+        marks=held,
+        void=void,
+    )
+    yield _shares(
+        "latency",
+        title,
+        known,
+        drawing,
         f"latency of {title}, cumulative share",
         f"Latency of {_of(title, rows)}: from the due time of a turn to the end of its "
         f"last request. {counts}. A turn that is not ok never ends: its curve stays "
         f"below 100 %.{crossed * shares}",
-        csv_of(_points(known, "latency_ms")),
-        source=_SOURCE,
-        read="steps",
-        x="latency_ms",
-        y="share",
     )
     if not any(len(curve.ms) for curve in known.values()):
         return
@@ -212,26 +211,24 @@ def _queue(
     *,
     void: bool,
 ) -> Iterator[Drawn]:
-    yield Drawn(
-        f"queue-{title}",
-        figures.cdf(
-            list(known.values()),
-            title=f"Queue wait: {title}",
-            xlabel="wait in the server's queue (ms, logarithmic)",
-            ylabel="share of ok turns",
-            floor_ms=_QUEUE_FLOOR_MS,
-            void=void,
-        ),
+    drawing = figures.cdf(
+        list(known.values()),
+        title=f"Queue wait: {title}",
+        xlabel="wait in the server's queue (ms, logarithmic)",
+        ylabel="share of ok turns",
+        floor_ms=_QUEUE_FLOOR_MS,
+        void=void,
+    )
+    yield _shares(
+        "queue",
+        title,
+        known,
+        drawing,
         f"queue wait of {title}, cumulative share",
         f"Queue wait of {_of(title, rows)}: what the server says it kept a turn's "
         "requests waiting, summed over the turn; ok turns only. "
         f"{_counts(known, rows)}. Waits of zero, or under {_QUEUE_FLOOR_MS:g} ms, are "
         "drawn at the left edge.",
-        csv_of(_points(known, "queue_ms")),
-        source=_SOURCE,
-        read="steps",
-        x="queue_ms",
-        y="share",
     )
 
 
@@ -242,25 +239,46 @@ def _lateness(
     *,
     void: bool,
 ) -> Iterator[Drawn]:
-    yield Drawn(
-        f"lateness-{title}",
-        figures.cdf(
-            list(known.values()),
-            title=f"Lateness of the generator: {title}",
-            xlabel="sent after it was ready (ms, logarithmic)",
-            ylabel="share of sent turns",
-            floor_ms=1e-3,
-            void=void,
-        ),
+    drawing = figures.cdf(
+        list(known.values()),
+        title=f"Lateness of the generator: {title}",
+        xlabel="sent after it was ready (ms, logarithmic)",
+        ylabel="share of sent turns",
+        floor_ms=1e-3,
+        void=void,
+    )
+    yield _shares(
+        "lateness",
+        title,
+        known,
+        drawing,
         f"lateness of the generator for {title}, cumulative share",
         f"Lateness of {_of(title, rows)}: how much later than it was ready djinnload "
         f"sent a request, summed over the turn. {_counts(known, rows)}. This is the "
         "generator's fault, not the server's, and small beside latency in a run that "
         "can be trusted.",
-        csv_of(_points(known, "lateness_ms")),
+    )
+
+
+def _shares(  # noqa: PLR0917 - as of `Drawn`
+    metric: str,
+    title: str,
+    known: Mapping[str, figures.Curve],
+    svg: str,
+    label: str,
+    caption: str,
+) -> Drawn:
+    """Return a cumulative share as a figure with its points to read."""
+    x = f"{metric}_ms"
+    return Drawn(
+        f"{metric}-{title}",
+        svg,
+        label,
+        caption,
+        csv_of(_points(known, x)),
         source=_SOURCE,
         read="steps",
-        x="lateness_ms",
+        x=x,
         y="share",
     )
 

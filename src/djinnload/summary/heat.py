@@ -28,20 +28,20 @@ def heat(repeats: Sequence[PopulationSamples]) -> dict[str, Any] | None:
         row, and ``lost``, turns of each column that were not ok.
     """
     n = sum(len(each.turns.due_ns) for each in repeats)
-    length = max((end - begin for begin, end in _windows(repeats)), default=0)
+    windows = [each.window_ns for each in repeats]
+    length = max((end - begin for begin, end in windows), default=0)
     if not n or not length:
         return None
     columns = int(np.clip(n // _TURNS, *_COLUMNS))
-    ends = [_ends(_latencies(each)) for each in repeats]
-    known = [each for each in ends if each]
+    latencies = [_latencies(each) for each in repeats]
+    known = [ends for each in latencies if (ends := _ends(each))]
     low = min((each[0] for each in known), default=1.0)
     high = max((each[1] for each in known), default=1.0)
     rows = _ROWS if high > low * _NARROW else 1
     edges = np.geomspace(low, max(high, low * _NARROW), rows + 1)
     counts, lost = np.zeros((rows, columns), np.int64), np.zeros(columns, np.int64)
-    for each in repeats:
+    for each, latency in zip(repeats, latencies, strict=True):
         column = _column(each, length, columns)
-        latency = _latencies(each)
         fine = np.isfinite(latency)
         row = np.searchsorted(edges, latency[fine], "right") - 1
         place = np.clip(row, 0, rows - 1) * columns + column[fine]
@@ -53,10 +53,6 @@ def heat(repeats: Sequence[PopulationSamples]) -> dict[str, Any] | None:
         "counts": counts.tolist(),
         "lost": lost.tolist(),
     }
-
-
-def _windows(repeats: Sequence[PopulationSamples]) -> list[tuple[int, int]]:
-    return [each.window_ns for each in repeats]
 
 
 def _latencies(samples: PopulationSamples) -> Array:

@@ -51,9 +51,10 @@ def of_run(run_dir: Path, summary: Document, *, used: int = 0) -> Document:
     found = measuring.summaries(run_dir, cells)
     comparisons = _comparisons(summary, keys)
     looked = [c for c in cells if found.get(str(c.get("path")), {}).get("gpu")]
-    drawn = _drawn(run_dir, summary, rows if few else [], keys, void=void)
+    curves = distributions.read(run_dir, keys)
+    drawn = _drawn(run_dir, summary, rows if few else [], curves, keys, void=void)
     if not few:
-        groups, curves = distributions.groups(rows), distributions.read(run_dir, keys)
+        groups = distributions.groups(rows)
         drawn["latency"] = distributions.by_point(groups, curves, keys, void=void)
     else:
         drawn["gpu"] = device_figures.drawn(run_dir, looked, keys, void=void)
@@ -111,12 +112,13 @@ def _drawn(
     run_dir: Path,
     summary: Mapping[str, Any],
     rows: Sequence[Document],
+    curves: distributions.Curves,
     keys: Keys,
     *,
     void: bool,
 ) -> dict[str, Iterator[Drawn]]:
     """Return figures by section: what says most first, as a page may have no room."""
-    groups, curves = distributions.groups(rows), distributions.read(run_dir, keys)
+    groups = distributions.groups(rows)
     cells = summary.get("cells") or () if rows else ()
     known = summary.get("comparisons") or ()
     return {
