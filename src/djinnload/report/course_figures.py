@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +83,12 @@ def _drawn(name: str, every: Sequence[_Course], keys: Keys, *, void: bool) -> Dr
         panels[f"{quantile} (ms)"] = (f"{quantile}_ms",)
 
     def fill(figure: "Figure") -> None:
-        axes = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-        for each, (ylabel, measures) in zip(axes, panels.items(), strict=True):
-            _draw(each, courses, measures, keys)
-            each.set_ylabel(ylabel)
-        axes[-1].set_xlabel("seconds since measure began")
-        axes[0].set_title(drawing.plain(title), loc="left", fontsize=12, weight="bold")
-        drawing.legend(figure, axes[0], ncols=2)
+        draw = {
+            ylabel: partial(_draw, courses=courses, measures=measures, keys=keys)
+            for ylabel, measures in panels.items()
+        }
+        xlabel = "seconds since measure began"
+        drawing.stacked(figure, draw, title=title, xlabel=xlabel)
 
     widest = max(each["seconds"] for course in every for each in course.windows)
     repeats = max(
@@ -171,8 +171,7 @@ def _quantile(courses: Iterable[_Course]) -> str:
 def _draw(
     axes: "Axes", courses: Sequence[_Course], measures: Sequence[str], keys: Keys
 ) -> None:
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    drawing.gridded(axes)
     arms = list(dict.fromkeys(course.arm for course in courses))
     named: set[str] = set()
     for course in courses:
@@ -198,8 +197,7 @@ def _draw(
 
 
 def _arm(name: str, arms: Sequence[str]) -> str:
-    # A leading underscore would keep it out of the legend.
-    return drawing.plain(name).replace("_", "\u200b_", 1) if len(arms) > 1 else ""
+    return drawing.named(name) if len(arms) > 1 else ""
 
 
 def _line(course: _Course, measure: str) -> tuple[list[float], list[float]]:

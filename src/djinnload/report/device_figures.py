@@ -1,6 +1,7 @@
 """What GPUs said over time → a figure of each, arms together."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,13 +88,14 @@ def _drawn(title: str, rows: Sequence[Document], keys: Keys, *, void: bool) -> D
     ordered = sorted(rows, key=lambda row: panels.index(row["panel"]))
 
     def fill(figure: "Figure") -> None:
-        every: Any = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-        for axes, panel in zip(every, panels, strict=True):
-            _draw(axes, [row for row in rows if row["panel"] == panel], keys)
-            axes.set_ylabel(panel)
-        every[-1].set_xlabel("seconds since measure began")
-        every[0].set_title(drawing.plain(title), loc="left", fontsize=12, weight="bold")
-        drawing.legend(figure, every[0], ncols=2)
+        draw = {
+            panel: partial(
+                _draw, rows=[row for row in rows if row["panel"] == panel], keys=keys
+            )
+            for panel in panels
+        }
+        xlabel = "seconds since measure began"
+        drawing.stacked(figure, draw, title=title, xlabel=xlabel)
 
     size = (_SIZE_IN[0], _SIZE_IN[1] + 1.3 * (len(panels) - 1))
     return Drawn(
@@ -109,14 +111,13 @@ def _drawn(title: str, rows: Sequence[Document], keys: Keys, *, void: bool) -> D
 
 
 def _draw(axes: Any, rows: Sequence[Document], keys: Keys) -> None:
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    drawing.gridded(axes)
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     named: set[str] = set()
     for arm, repeat in dict.fromkeys((row["arm"], row["repeat"]) for row in rows):
         mine = [row for row in rows if (row["arm"], row["repeat"]) == (arm, repeat)]
         look = arms.index(arm)
-        label = "" if arm in named else drawing.plain(arm).replace("_", "\u200b_", 1)
+        label = "" if arm in named else drawing.named(arm)
         (line,) = axes.plot(
             [row["seconds"] for row in mine],
             [row["value"] for row in mine],

@@ -4,7 +4,7 @@ import io
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
@@ -20,12 +20,15 @@ __all__ = (
     "INK",
     "PALETTE",
     "WARNING",
+    "gridded",
     "inline",
     "keyed",
     "legend",
+    "named",
     "plain",
     "render",
     "saved",
+    "stacked",
     "tint",
 )
 
@@ -131,6 +134,36 @@ def legend(figure: "Figure", axes: "Axes", **style: Any) -> None:
         for each in (shown, text):
             if each is not None and of.get_gid():
                 each.set_gid(of.get_gid())
+
+
+def gridded(axes: "Axes") -> None:
+    """Give axes a light grid, and no frame above and on the right."""
+    axes.grid(visible=True, which="major", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def stacked(
+    figure: "Figure",
+    panels: Mapping[str, Callable[["Axes"], None]],
+    *,
+    title: str,
+    xlabel: str,
+) -> None:
+    """Draw panels one below the other, over the same x, with one legend.
+
+    Args:
+        figure: Empty.
+        panels: What draws each, by the label of its y.
+        title: Of the figure, on the left.
+        xlabel: Of all.
+    """
+    every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
+    for axes, (ylabel, draw) in zip(every, panels.items(), strict=True):
+        draw(axes)
+        axes.set_ylabel(ylabel)
+    every[-1].set_xlabel(xlabel)
+    every[0].set_title(plain(title), loc="left", fontsize=12, weight="bold")
+    legend(figure, every[0], ncols=2)
 
 
 def _told(svg: str, figure: "Figure") -> str:
@@ -256,6 +289,12 @@ def plain(text: str, most: int = _LABEL) -> str:
     """Return text that XML can hold, short enough for a legend: *most* characters."""
     shown = "".join(c if c.isprintable() else " " for c in text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def named(text: str) -> str:
+    """Return `plain` *text* for an entry of a legend."""
+    # A leading underscore would keep it out of the legend.
+    return plain(text).replace("_", "\u200b_", 1)
 
 
 def _short(svg: str) -> str:

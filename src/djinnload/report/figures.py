@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from djinnload.report.drawing import DASHES, INK, PALETTE, keyed, legend, plain, render
+from djinnload.report.drawing import (
+    DASHES,
+    INK,
+    PALETTE,
+    gridded,
+    keyed,
+    legend,
+    named,
+    plain,
+    render,
+)
 from djinnload.report.logarithmic import logarithmic
 from djinnload.stats.populations import Array
 from djinnload.summary.spread import CURVE_POINTS
@@ -226,8 +236,7 @@ def _draw(
     axes.set_xlim(low, high)
     logarithmic(axes, "x")
     axes.set_ylim(0, 1.02)
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    gridded(axes)
     axes.yaxis.set_major_formatter(_percent)
     for number, curve in enumerate(curves):
         x, share = np.maximum(curve.ms, low), curve.share
@@ -249,8 +258,7 @@ def _draw(
 def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    gridded(axes)
     for number, curve in enumerate(curves):
         x, y = quantiles(curve)
         y = np.maximum(y, 1e-6)
@@ -276,8 +284,7 @@ def _draw_nines(axes: "Axes", curves: Sequence[Curve], marks: Sequence[Mark]) ->
 def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    gridded(axes)
     loads = sorted({x for line in lines for x in line.x})
     axes.set_xticks(loads, [f"{x:g}" for x in loads])
     axes.tick_params(axis="x", which="minor", bottom=False)
@@ -303,7 +310,7 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line], *, linear: bool) -> None:
             capsize=3,
             marker="os^Dv"[number % 5],
             markersize=5,
-            label=plain(line.label).replace("_", "\u200b_", 1) or "measured",
+            label=named(line.label) or "measured",
         )
         for part in (drawn[0], *drawn[1], *drawn[2]):
             keyed(part, line.key)
@@ -345,10 +352,9 @@ def _range(
 
 def _legend(curve: Curve) -> str:
     total, lost = curve.n, curve.lost
-    named = f"{plain(curve.label)}: " if curve.label else ""
+    arm = f"{named(curve.label)}: " if curve.label else ""
     bad = f", {lost:,} not ok ({100 * lost / total:.2g} %)" if lost and total else ""
-    # A leading underscore would keep it out of the legend.
-    return f"{named}n = {total:,}{bad}".replace("_", "\u200b_", 1)
+    return f"{arm}n = {total:,}{bad}"
 
 
 def _percent(value: float, _: float = 0.0) -> str:

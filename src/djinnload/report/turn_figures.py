@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
@@ -83,14 +84,16 @@ def _drawn(
     panels = list(dict.fromkeys(each["panel"] for each in values))
 
     def fill(figure: "Figure") -> None:
-        every = figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0]
-        for axes, panel in zip(every, panels, strict=True):
-            _draw(axes, [each for each in values if each["panel"] == panel], keys)
-            axes.set_ylabel(panel)
-        every[-1].set_xlabel("turn of the session, from 0")
-        words = drawing.plain(f"Turn by turn: {title}")
-        every[0].set_title(words, loc="left", fontsize=12, weight="bold")
-        drawing.legend(figure, every[0], ncols=2)
+        draw = {
+            panel: partial(
+                _draw,
+                values=[each for each in values if each["panel"] == panel],
+                keys=keys,
+            )
+            for panel in panels
+        }
+        words, xlabel = f"Turn by turn: {title}", "turn of the session, from 0"
+        drawing.stacked(figure, draw, title=words, xlabel=xlabel)
 
     size = (_SIZE_IN[0], _SIZE_IN[1] + 1.2 * (len(panels) - 1))
     return Drawn(
@@ -106,8 +109,7 @@ def _drawn(
 
 
 def _draw(axes: "Axes", values: Sequence[Document], keys: Keys) -> None:
-    axes.grid(visible=True, which="major", linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
+    drawing.gridded(axes)
     axes.locator_params(axis="x", integer=True)
     for look, arm in enumerate(dict.fromkeys(each["arm"] for each in values)):
         mine = [each for each in values if each["arm"] == arm]
@@ -131,7 +133,7 @@ def _draw(axes: "Axes", values: Sequence[Document], keys: Keys) -> None:
             linewidth=1.6,
             elinewidth=1,
             capsize=2.5,
-            label=drawing.plain(arm).replace("_", "\u200b_", 1),
+            label=drawing.named(arm),
         )
         for part in (made[0], *made[1], *made[2]):
             drawing.keyed(part, keys.of(arm=arm))

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from djinnload.report.amounts import number
-from djinnload.report.drawing import DASHES, GRID, INK, PALETTE, PAPER, plain, tint
+from djinnload.report.drawing import (
+    DASHES,
+    GRID,
+    INK,
+    PALETTE,
+    PAPER,
+    named,
+    plain,
+    tint,
+)
 from djinnload.report.experiments.base import Datum
 from djinnload.summary.effects import NOT_DEFINED
 
@@ -53,8 +62,8 @@ def bars(axes: "Axes", data: Sequence[Datum]) -> None:
         if not alone:
             at += wide * (look - (len(series) - 1) / 2)
         # A legend that repeats the axis is left out.
-        named = "" if each.series == each.x else each.series
-        style = _fill(look, named) | {"width": wide, "bottom": low}
+        shown = "" if each.series == each.x else each.series
+        style = _fill(look, shown) | {"width": wide, "bottom": low}
         _bar(axes, each, at, style)
         known = each.value is not None and math.isfinite(each.value)
         if len(data) <= 2 * _TIGHT or not known:
@@ -105,7 +114,7 @@ def lines(axes: "Axes", data: Sequence[Datum], *, linear: bool = False) -> None:
             linewidth=1.6,
             marker="" if many else MARKERS[look % len(MARKERS)],
             markersize=4.5,
-            label=_named(name),
+            label=named(name),
         )
         ends = np.array([d.ci95 or (math.nan, math.nan) for d in mine]).T
         if many:
@@ -137,7 +146,7 @@ def scatter(axes: "Axes", data: Sequence[Datum]) -> None:
                 elinewidth=1.1,
                 capsize=3.5,
                 linestyle="none",
-                label=_named(name),
+                label=named(name),
             )
             label = each.point.rpartition("=")[2]
             axes.annotate(
@@ -168,7 +177,7 @@ def cdf(axes: "Axes", data: Sequence[Datum]) -> None:
             linestyle=DASHES[look % len(DASHES)],
             linewidth=1.6,
             drawstyle="steps-post" if len(mine) < 60 else "default",  # noqa: PLR2004
-            label=_named(name),
+            label=named(name),
         )
 
 
@@ -225,7 +234,7 @@ def _fill(look: int, name: str) -> dict[str, Any]:
         "edgecolor": INK,
         "linewidth": 0.8,
         "hatch": HATCHES[look % len(HATCHES)],
-        "label": _named(name),
+        "label": named(name),
     }
 
 
@@ -264,11 +273,6 @@ def _ticks(axes: "Axes", groups: Sequence[Any]) -> None:
     names = [x.replace("_", "\n").replace(" ", "\n") if several else x for x in shown]
     axes.set_xticks(range(len(groups)), names, fontsize=9)
     axes.set_xlim(-0.6, len(groups) - 0.4)
-
-
-def _named(text: str) -> str:
-    # A leading underscore would keep it out of the legend.
-    return plain(text).replace("_", "\u200b_", 1)
 
 
 def _finite(value: float | None) -> float:
