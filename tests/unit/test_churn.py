@@ -1,5 +1,6 @@
 """Allocation steps: what is timed, held, checked; and what no broken allocator hides."""
 
+import ctypes
 import threading
 from struct import pack, unpack
 
@@ -100,6 +101,23 @@ def test_malloc_says_what_it_has_of_the_system_and_not_how_free_memory_lies():
     assert usage["memory_reserved_bytes"] >= 64 * MIB
     assert 0 < usage["memory_utilisation"] <= 1
     assert "memory_fragmentation" not in usage
+    step(churn, "a", last=True)
+
+
+def test_what_malloc_had_free_before_counts_as_what_it_has():
+    library = ctypes.PyDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.restype, library.free.argtypes = None, [ctypes.c_void_p]
+    # Of a size that comes from the heap, with one left at the end so that it stays.
+    *many, last = [library.malloc(100_000) for _ in range(2000)]
+    for each in many:
+        library.free(each)
+    churn = Churn(make("malloc", "cpu", 0))
+    step(churn, "a", (0, 64 * MIB))
+    usage = churn.usage()
+    library.free(last)
+    assert usage["memory_reserved_bytes"] >= 64 * MIB
+    assert 0 < usage["memory_utilisation"] <= 1
     step(churn, "a", last=True)
 
 

@@ -244,7 +244,8 @@ class _Malloc(_Host, _Plain, _Steady):
         self._malloc, self._free = library.malloc, library.free
         self._malloc.restype, self._malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
         self._free.restype, self._free.argtypes = None, [ctypes.c_void_p]
-        self._before = _heap()
+        found = _heap()
+        self._others = found["reserved"] - found["free"] if found else 0
 
     def allocate(self, session: str, nbytes: int) -> Held:
         del session
@@ -257,9 +258,12 @@ class _Malloc(_Host, _Plain, _Steady):
         self._free(held.address)
 
     def usage(self) -> dict[str, float]:
-        now = _heap()
-        # Of the process, less what it had before; it cannot say how free memory lies.
-        return {name: max(0, now[name] - self._before[name]) for name in now}
+        found = _heap()
+        # Of the process, less what it used before: free memory that it had then is
+        # memory to allocate from. It cannot say how free memory lies.
+        if found:
+            found["reserved"] = max(0, found["reserved"] - self._others)
+        return found
 
 
 class _CachingTorch(_Device, _Plain, _Steady):
