@@ -67,11 +67,9 @@ def main() -> None:
 def _compare(folder: Path, connections: int, asked) -> dict:
     clients = _clients(folder, connections)
     seen = {name: [] for name in clients}
-    for number in range(asked.rounds):
-        order = list(clients) if number % 2 == 0 else list(clients)[::-1]
-        for name in order:
-            brief = name in CHURN
-            seen[name].append(_measure(*clients[name], asked, brief=brief))
+    for _, name in kit.rounds(clients, asked.rounds):
+        brief = name in CHURN
+        seen[name].append(_measure(*clients[name], asked, brief=brief))
     columns = ("per_s", "cpu_us", "cores")
     rows = {
         name: {each: kit.middle([one[each] for one in found]) for each in columns}

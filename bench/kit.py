@@ -103,6 +103,17 @@ def middle(values) -> float | None:
     return median(known) if known else None
 
 
+def rounds(names, count: int):
+    """Yield *count* rounds of (number, name), each second one backwards.
+
+    A slow drift of the machine then cancels in the rounds' ratios.
+    """
+    forth = list(names)
+    for number in range(count):
+        for name in forth if number % 2 == 0 else forth[::-1]:
+            yield number, name
+
+
 def ratio(ours, theirs) -> float | None:
     """Return the median of the pairs' ratios: drift of the machine cancels."""
     pairs = zip(ours, theirs, strict=True)

@@ -61,10 +61,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="djinnload-view-") as folder:
         scenario = Path(folder, "watched.toml")
         scenario.write_text(SCENARIO.format(seconds=asked.seconds, rate=asked.rate))
-        for number in range(asked.rounds):
-            for name in NAMES if number % 2 == 0 else NAMES[::-1]:
-                out = Path(folder, f"{NAMES.index(name)}-{number}")
-                seen[name].append(_measure(name, scenario, out))
+        for number, name in kit.rounds(NAMES, asked.rounds):
+            out = Path(folder, f"{NAMES.index(name)}-{number}")
+            seen[name].append(_measure(name, scenario, out))
     figures = {name: _figures(found, seen[QUIET]) for name, found in seen.items()}
     title = f"watched, {asked.rate:,}/s for {asked.seconds} s, medians of {asked.rounds} rounds; ÷ quiet: of the rounds' ratios"
     head = ["", *COLUMNS.values(), *(f"{each} ÷ quiet" for each in COLUMNS.values())]

@@ -33,10 +33,9 @@ def main() -> None:
         asked.rounds, asked.seconds = 1, 2
     about = kit.machine()
     seen = {name: [] for name in LOOPS}
-    for number in range(asked.rounds):
-        for name in list(LOOPS)[:: 1 if number % 2 == 0 else -1]:
-            with tempfile.TemporaryDirectory(prefix="djinnload-null-") as folder:
-                seen[name].append(_measure(Path(folder), LOOPS[name], asked.seconds))
+    for _, name in kit.rounds(LOOPS, asked.rounds):
+        with tempfile.TemporaryDirectory(prefix="djinnload-null-") as folder:
+            seen[name].append(_measure(Path(folder), LOOPS[name], asked.seconds))
     figures = {
         name: {key: kit.middle([each[key] for each in found]) for key in found[0]}
         for name, found in seen.items()

@@ -63,10 +63,9 @@ def _compare(folder: Path, rate: float, asked) -> dict:
     due = np.arange(int(rate * asked.seconds)) * round(1e9 / rate)
     names = [C, OURS, PRECISE, SLEEP, K6, LOCUST, AIPERF]
     seen = {name: [] for name in names}
-    for number in range(asked.rounds):
-        for name in names if number % 2 == 0 else names[::-1]:
-            if name != AIPERF or number < asked.slow_rounds:
-                seen[name].append(_measure(name, folder, due, rate))
+    for number, name in kit.rounds(names, asked.rounds):
+        if name != AIPERF or number < asked.slow_rounds:
+            seen[name].append(_measure(name, folder, due, rate))
     seen = {name: [each for each in found if each] for name, found in seen.items()}
     rows = {
         name: {key: kit.middle([each.get(key) for each in found]) for key in COLUMNS}

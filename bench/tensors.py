@@ -58,9 +58,8 @@ def _compare(folder: Path, size: int, asked) -> dict:
         CHURN: partial(_ours, folder, "djinn", size, reply, asked.seconds),
     }
     seen = {name: [] for name in ways}
-    for number in range(asked.rounds):
-        for name in list(ways)[:: 1 if number % 2 == 0 else -1]:
-            seen[name].append(ways[name]())
+    for _, name in kit.rounds(ways, asked.rounds):
+        seen[name].append(ways[name]())
     moved = sent + len(reply)
     rows = {
         name: {

@@ -47,9 +47,8 @@ def main() -> None:
         asked.rounds, asked.seconds = 1, 2
     about = kit.machine()
     seen: dict[int, list[dict]] = {1: [], asked.workers: []}
-    for number in range(asked.rounds):
-        for workers in list(seen)[:: 1 if number % 2 == 0 else -1]:
-            seen[workers].append(_measure(workers, asked.seconds))
+    for _, workers in kit.rounds(seen, asked.rounds):
+        seen[workers].append(_measure(workers, asked.seconds))
     columns = {
         n: {key: kit.middle([each[key] for each in found]) for key in found[0]}
         for n, found in seen.items()

@@ -341,7 +341,7 @@ def _cuda_runtime() -> Any:
     return ctypes.PyDLL(found[0])
 
 
-def _heap() -> dict[str, int]:
+def _heap() -> dict[str, float]:
     """Return what the C library's heaps have of the system, and what of it is free.
 
     Empty where it is not glibc.
