@@ -48,6 +48,8 @@ LEAD_NS = 50_000_000
 PUMP_NS = 20_000_000
 #: The same where more waits than is sent at a time.
 PUMP_ON_NS = 1_000_000
+#: What a pump may take: the writer is woken by it.
+PUMP_TAKES_NS = 100_000
 #: How often the live view is fed.
 TICK_S = 0.5
 #: How long a thread may keep the GIL from the loop; Python's own 5 ms is a stall.
@@ -287,10 +289,16 @@ class _Phase:
 @contextmanager
 def _pumped(clock: RealClock, recordings: tuple[Recorder, Probes]) -> Iterator[None]:
     """Send on what is recorded, between the requests."""
-    on = True
+    on, waited = True, False
 
     def tick() -> None:
-        if on:
+        nonlocal waited
+        due = clock.next_ns()
+        # What is due meanwhile would be late: it goes first, once.
+        waited = not waited and due is not None and due < clock.now() + PUMP_TAKES_NS
+        if waited and due is not None:
+            clock.at(due, tick)
+        elif on:
             # All of them, each time.
             more = [each.pump() for each in recordings]
             clock.at(clock.now() + (PUMP_ON_NS if any(more) else PUMP_NS), tick)

@@ -32,6 +32,8 @@ BURST = 100
 NEAR_NS = 15_000
 #: A round of the loop that took no longer has found nothing to do.
 _ROUND_NS = 12_000
+#: What waking takes is learned by steps; these are even where a quarter took less.
+_SOONER_NS, _LATER_NS = 100, -300
 
 monotonic_ns = time.monotonic_ns
 wall_ns = time.time_ns
@@ -85,11 +87,12 @@ class SimulatedClock:
 class RealClock:
     """The host's monotonic clock, in the running event loop; a context manager.
 
-    On Linux an absolute timerfd, watched by the loop, is armed for the heap's head.
+    On Linux an absolute timerfd, watched by the loop, is armed for the heap's head: as
+    much before as waking takes three times in four on this host, 15 µs at most. Once
+    awake too soon, it polls. `polled_ns` says what polling costs.
 
     Args:
-        early_ns: Precise mode: wake this long before the head is due and poll. It costs
-            CPU; `polled_ns` says how much.
+        early_ns: Precise mode: wake this long before the head is due, and poll.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, early_ns: int = 0) -> None:
@@ -97,14 +100,15 @@ class RealClock:
         self.polled_ns = 0
         self._loop = loop
         self._early = early_ns
-        self._near = min(NEAR_NS, early_ns)
+        self._near = min(NEAR_NS, early_ns or NEAR_NS)
         self._order = 0
         self._heap: list[tuple[int, int, Callback]] = []
         self._armed: int | None = None
+        self._expires = 0
         self._round: asyncio.Handle | None = None
         self._left_ns = 0
         self._timer = _timer()
-        loop.add_reader(self._timer.fd, self._fire)
+        loop.add_reader(self._timer.fd, self._fire if early_ns else self._wake)
 
     def __enter__(self) -> Self:
         return self
@@ -128,9 +132,20 @@ class RealClock:
         if self._armed is None or due_ns < self._armed:
             self._arm(due_ns)
 
+    def next_ns(self) -> int | None:
+        """Return when the next callback is due; None: there is none."""
+        return self._heap[0][0] if self._heap else None
+
     def _arm(self, due_ns: int) -> None:
         self._armed = due_ns
-        self._timer.set(max(due_ns - self._early, 1))
+        self._expires = max(due_ns - self._early, 1)
+        self._timer.set(self._expires)
+
+    def _wake(self) -> None:
+        took = self.now() - self._expires
+        step = _SOONER_NS if took > self._early else _LATER_NS
+        self._early = min(max(self._early + step, 0), NEAR_NS)
+        self._fire()
 
     def _fire(self) -> None:
         heap, now = self._heap, self.now

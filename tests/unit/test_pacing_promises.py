@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from djinnload import engine, testing
-from djinnload.clock import RealClock, monotonic_ns
+from djinnload.clock import NEAR_NS, RealClock, monotonic_ns
 from djinnload.schedule import Closed, Open, Schedule, starts
 from djinnload.testing import ScriptedTarget, population
 
@@ -117,14 +117,51 @@ def test_a_schedule_that_is_behind_is_never_moved(early_ns):
     assert min(row["sent_ns"] - row["due_ns"] for row in rows) >= 0
 
 
-def test_the_precise_mode_polls_and_the_other_does_not():
-    """Armed 100 µs early: it polls at most that long for each of the 200 waits."""
+@MODES
+def test_polling_is_for_the_last_15_us(early_ns, monkeypatch):
+    """Of 200 waits; in precise mode, woken 100 µs early, it is often needed."""
+    asked, poll = [], RealClock._poll
+
+    def counted(clock, until_ns):
+        asked.append(until_ns - clock.now())
+        poll(clock, until_ns)
+
+    monkeypatch.setattr(RealClock, "_poll", counted)
     schedule = Schedule(3, (Open(0, testing.constant(500)),), 0, 400 * MS)
-    rows, _, polled = drive(schedule, early_ns=100_000)
+    rows, _, polled = drive(schedule, early_ns=early_ns)
     assert len(rows) == 200
-    assert polled > 0
-    _, _, plain = drive(schedule, early_ns=0)
-    assert plain == 0
+    assert all(each <= NEAR_NS for each in asked)
+    if early_ns:
+        assert polled > 0
+        assert asked
+
+
+def test_what_waking_takes_is_learned():
+    """No more than a quarter of the wake-ups come sooner than it says."""
+
+    async def main():
+        loop, ended, sooner = asyncio.get_running_loop(), asyncio.Event(), []
+        with RealClock(loop) as clock:
+            start = clock.now() + MS
+            wake = clock._wake
+
+            def woken():
+                sooner.append(clock.now() - clock._expires < clock._early)
+                wake()
+                assert 0 <= clock._early <= NEAR_NS
+
+            loop.remove_reader(clock._timer.fd)
+            loop.add_reader(clock._timer.fd, woken)
+            for number in range(1000):
+                clock.at(start + number * 500_000, lambda: None)
+            clock.at(start + 1000 * 500_000, ended.set)
+            await asyncio.wait_for(ended.wait(), 30)
+            return clock._early, sooner
+
+    early, sooner = asyncio.run(main())
+    # Steps of 100 up and 300 down, between 0 and the most.
+    assert early > 0
+    assert sum(sooner[400:]) <= (600 * 100 + NEAR_NS) / (100 + 300)
 
 
 def test_the_precise_mode_goes_round_once_at_a_time():

@@ -1,5 +1,6 @@
 """Samples survive what happens to files; nothing reaches the append path."""
 
+import asyncio
 import errno
 import json
 import os
@@ -17,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from djinnload.clock import monotonic_ns
+from djinnload import cell
+from djinnload.clock import RealClock, monotonic_ns
 from djinnload.errors import HostError
 from djinnload.models.replay import CheckRow
 from djinnload.recording import link, streams
@@ -271,6 +273,31 @@ def test_a_pumped_recorder_writes_every_row_in_order(tmp_path):
                 recorder.pump()
     assert recorder.error is None
     assert read_samples(tmp_path)["seq"].to_pylist() == list(range(5000))
+
+
+@pytest.mark.parametrize(
+    ("due_in_ns", "order"),
+    [(50_000, ["due", "pumped"]), (10_000 * MS, ["pumped"])],
+    ids=["what is due meanwhile goes first", "nothing is due"],
+)
+def test_a_cell_pumps_where_nothing_waits_for_it(due_in_ns, order):
+    seen = []
+
+    class Rows:
+        def pump(self):
+            seen.append("pumped")
+            ended.set()
+            return False
+
+    async def main():
+        with RealClock(asyncio.get_running_loop()) as clock:
+            clock.at(clock.now() + due_in_ns, lambda: seen.append("due"))
+            with cell._pumped(clock, (Rows(),)):
+                await asyncio.wait_for(ended.wait(), 30)
+
+    ended = asyncio.Event()
+    asyncio.run(main())
+    assert seen[: len(order)] == order
 
 
 def test_the_death_of_the_writing_process_is_told_and_the_next_has_a_new_one(tmp_path):

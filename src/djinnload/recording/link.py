@@ -32,7 +32,7 @@ from djinnload.recording.messages import (
     encode,
     frames,
 )
-from djinnload.scheduling import use_slice
+from djinnload.scheduling import Apart, use_slice
 from djinnload.units import MS
 
 __all__ = ("Channel", "readings", "release", "shared")
@@ -140,6 +140,7 @@ class _Link:
         )
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
         assert self._process.stdout is not None  # noqa: S101
+        self._apart = Apart(self._process.pid)
         self._in = self._process.stdin.fileno()
         self._out = self._process.stdout.fileno()
         _widen(self._in)
@@ -197,6 +198,7 @@ class _Link:
         if not self._lock.acquire(blocking=False):
             return
         try:
+            self._apart.look()
             if self._pushed():
                 self._left = memoryview(channel.taken())
                 self._pushed()
