@@ -5,6 +5,8 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from djinnload.errors import ConnectionLost, LocalProtocolError, RemoteProtocolError
 from djinnload.spi import Tensor
@@ -401,20 +403,25 @@ def test_does_not_send_nonsense(bad: Tensor) -> None:
         wire.frame(MessageType.ERROR, [b""])
 
 
+def received(spare, fill, n):
+    """The payload of a frame of *n* bytes, all *fill*, that comes in pieces."""
+    reader = FrameReader(spare=spare)
+    reader.feed(HEADER.pack(MessageType.EXECUTE_MODEL, n) + bytes([fill]) * 1000)
+    frame = None
+    while frame is None:
+        with reader.room() as room:
+            got = min(len(room), 170_000)
+            room[:got] = bytes([fill]) * got
+        frame = reader.filled(got)
+    return frame.payload
+
+
 def test_a_long_payloads_buffer_is_used_again_only_when_nobody_looks():
     """As long as any view of it lives, its bytes stay; then the same memory serves."""
     spare, n = Spare(5 * LONG), 2 * LONG
 
     def receive(fill):
-        reader = FrameReader(spare=spare)
-        reader.feed(HEADER.pack(MessageType.EXECUTE_MODEL, n) + bytes([fill]) * 1000)
-        frame = None
-        while frame is None:
-            with reader.room() as room:
-                got = min(len(room), 700_000)
-                room[:got] = bytes([fill]) * got
-            frame = reader.filled(got)
-        return frame.payload
+        return received(spare, fill, n)
 
     first = receive(1)
     part = first[10:20]
@@ -431,15 +438,39 @@ def test_a_long_payloads_buffer_is_used_again_only_when_nobody_looks():
     assert bytes(second) == bytes([2]) * n
 
 
+def test_a_buffer_serves_payloads_of_about_its_length():
+    """Longer, shorter, longer: each is whole, of its own length, and all in one memory."""
+    spare, owners = Spare(20 * LONG), set()
+    for fill, n in enumerate((LONG, LONG + 9999, LONG, 2 * LONG - 1, LONG + 1)):
+        payload = received(spare, fill, n)
+        assert bytes(payload) == bytes([fill]) * n
+        owners.add(id(payload.obj))
+        del payload
+    assert len(owners) == 1
+    assert id(received(spare, 7, 5 * LONG).obj) not in owners
+
+
 def test_spare_buffers_are_bounded():
     """The oldest go first; short ones and those over the limit are not kept."""
-    spare = Spare(3 * LONG)
-    for size in (LONG - 1, LONG, LONG + 1, LONG + 2, 4 * LONG):
+    spare = Spare(6 * LONG)
+    for size in (LONG - 1, LONG, 2 * LONG, 4 * LONG, 8 * LONG):
         spare.keep(bytearray(size))
-    assert [spare.take(n) is not None for n in (LONG - 1, LONG, 4 * LONG)] == [
-        False,
-        False,
-        False,
-    ]
-    assert len(spare.take(LONG + 2)) == LONG + 2
-    assert spare.take(LONG + 2) is None
+    assert spare.take(LONG) is None
+    assert spare.take(8 * LONG) is None
+    assert len(spare.take(4 * LONG)) == 4 * LONG
+    assert spare.take(4 * LONG + 1) is None
+    assert len(spare.take(2 * LONG)) == 2 * LONG
+
+
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 9))
+def test_the_spare_buffer_that_is_nearest_is_taken(sizes, n):
+    """Of those that are over half as long, and not twice; the oldest of equals."""
+    spare = Spare(10**9)
+    for size in sizes:
+        spare.keep(bytearray(size * LONG))
+    near = [size for size in sizes if size < 2 * n < 4 * size]
+    found = spare.take(n * LONG)
+    if not near:
+        assert found is None
+    else:
+        assert len(found) == min(near, key=lambda size: abs(size - n)) * LONG

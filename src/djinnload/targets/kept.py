@@ -318,16 +318,17 @@ class _Big(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """See `asyncio.BufferedProtocol`."""
         # Made as bytes come: zeros for all at once would stop the loop for long.
-        if self.got == len(self._payload):
+        if self.got == len(self._payload) < self._length:
             self._payload += _ZEROS[: self._length - self.got]
-        return memoryview(self._payload)[self.got : self.got + SLICE]
+        upto = min(self.got + SLICE, self._length)
+        return memoryview(self._payload)[self.got : upto]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See `asyncio.BufferedProtocol`."""
         self.got += nbytes
         if self.got == self._length:
             SPARE.keep(self._payload)
-            self._link.received(memoryview(self._payload))
+            self._link.received(memoryview(self._payload)[: self._length])
         elif nbytes == SLICE:
             rest(self._link.kept.loop, self._transport)
 

@@ -36,7 +36,7 @@ FORBIDDEN = frozenset(n * 2**20 for n in (64, 128, 256, 512, 1024))
 #: Room made for a payload at once, zeros that cost as much as receiving into it.
 _ZEROS = bytes(2**19)
 #: Shorter payloads are not worth a buffer of their own.
-LONG = 2**20
+LONG = 2**18
 #: References to a buffer that only a list holds, while they are counted.
 _ALONE = 2
 
@@ -109,14 +109,21 @@ class Spare:
         self._kept: list[bytearray] = []
 
     def take(self, n: int) -> bytearray | None:
-        """Return a buffer of exactly *n* bytes that nothing else refers to, if any."""
-        kept = self._kept
+        """Return the buffer next to *n* bytes that nothing else refers to, if any.
+
+        Neither half as long nor twice: a reply that carries a growing state is a little
+        longer than the one before it.
+        """
+        kept, best, found = self._kept, n, -1
         for i in range(len(kept)):
+            size = len(kept[i])
+            off = abs(size - n)
             # Views of it refer to it: of a tensor, of an array made of that, …
             # Looked at in the list: a loop's variable would be one reference more.
-            if len(kept[i]) == n and sys.getrefcount(kept[i]) == _ALONE:
-                return kept.pop(i)
-        return None
+            near = off < best and size < 2 * n < 4 * size
+            if near and sys.getrefcount(kept[i]) == _ALONE:
+                best, found = off, i
+        return None if found < 0 else kept.pop(found)
 
     def keep(self, buffer: bytearray) -> None:
         """Take note of a buffer that is in use."""
@@ -179,7 +186,7 @@ class FrameReader:
             self._payload = self._spare.take(self._length) or self._payload
         if self._got == len(self._payload) < self._length:
             self._payload += _ZEROS[: self._length - self._got]
-        return memoryview(self._payload)[self._got :]
+        return memoryview(self._payload)[self._got : self._length]
 
     def filled(self, n: int) -> Frame | None:
         """Say that *n* bytes were written to `room`; return the frame if whole."""
@@ -244,7 +251,8 @@ class FrameReader:
         if not self._length or self._got < self._length:
             return None
         if self._frame is None:
-            self._frame = Frame(self._kind, memoryview(self._payload))
+            payload = memoryview(self._payload)[: self._length]
+            self._frame = Frame(self._kind, payload)
             if self._spare is not None:
                 self._spare.keep(self._payload)
         return self._frame
