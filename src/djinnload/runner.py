@@ -27,7 +27,7 @@ __all__ = ("Progress", "Result", "run", "run_sync")
 async def run(
     scenario: Scenario | Path | str,
     *,
-    out: Path | None = None,
+    out: Path | str | None = None,
     target: str | Target | None = None,
     arms: Sequence[str] | None = None,
     seed: int | None = None,
@@ -38,7 +38,7 @@ async def run(
     accept: Sequence[str] = (),
     declare: Mapping[str, str] | None = None,
     course: Course | None = None,
-    resume: Path | None = None,
+    resume: Path | str | None = None,
     capacity: Capacity | None = None,
 ) -> Result:
     """Run a scenario to its verdict, inside the caller's own event loop.
@@ -90,7 +90,8 @@ async def run(
     conductor = Conductor(planner, target, options)
     conductor.prepare()
     if resume is None:
-        path = manifest.directory(out, loaded.scenario.name)
+        above = None if out is None else Path(out)
+        path = manifest.directory(above, loaded.scenario.name)
         conductor.past = Past(capacity=capacity)
     else:
         path = Path(resume)

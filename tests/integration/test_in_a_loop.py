@@ -49,10 +49,9 @@ NOTEBOOK = """
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
 shell.run_cell('''
-from pathlib import Path
 import djinnload
 seen = []
-result = await djinnload.run(Path("s.toml"), on_progress=seen.append)
+result = await djinnload.run("s.toml", out="results", on_progress=seen.append)
 ''').raise_error()
 result, seen = (shell.user_ns[name] for name in ("result", "seen"))
 shown, _ = shell.display_formatter.format(result)
