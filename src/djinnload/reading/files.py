@@ -4,8 +4,9 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = (
 MARKS = "marks.jsonl"
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Item = TypeVar("Item")
 
 #: Of a sample in all workers: seq stays below 2^48.
 _WORKER_BITS = 48
@@ -95,7 +97,7 @@ def sample_groups(
     checks = read_checks(cell_dir)
     joined = names is None or ("verified" in names and checks.num_rows)
     for path in sorted((Path(cell_dir) / "samples").glob("w*-*.arrows")):
-        for table in _tables(path, wanted):
+        for table in _ahead(_tables(path, wanted)):
             yield _join(table, checks) if joined else table
 
 
@@ -208,6 +210,16 @@ def _read(paths: Iterable[Path], schema: "pa.Schema") -> "pa.Table":
     if not tables:
         return schema.empty_table()
     return pa.concat_tables(tables).unify_dictionaries()
+
+
+def _ahead(items: "Iterator[Item]") -> "Iterator[Item]":
+    """Yield *items*; a thread makes the next one while this one is used."""
+    nothing = cast("Item", object())
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, items, nothing)
+        while (item := coming.result()) is not nothing:
+            coming = reader.submit(next, items, nothing)
+            yield item
 
 
 def _tables(path: Path, schema: "pa.Schema") -> "Iterator[pa.Table]":

@@ -73,6 +73,7 @@ def fold_cell(
     return _fold(Path(cell_dir), evidence_of(Path(cell_dir), calibration), accepted)[0]
 
 
+@packing.reused()
 def fold_run(run_dir: Path) -> Document:
     """Write a run's summary.json, repair its index.json; return the former.
 
@@ -104,6 +105,7 @@ def fold_run(run_dir: Path) -> Document:
     return dict(summary)
 
 
+@packing.reused()
 def read_run(run_dir: Path) -> tuple[Document, tuple[Cell, ...]]:
     """Return a run's manifest and its cells, judged; writes nothing.
 
