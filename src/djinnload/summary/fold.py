@@ -53,6 +53,7 @@ _GPU_SOURCES = ("gpu", "nvml")
 _UNREADABLE = (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError)
 
 
+@packing.reused()
 def fold_cell(
     cell_dir: Path,
     *,
