@@ -204,7 +204,7 @@ def test_pinned_workers_keep_to_their_cores(tmp_path):
     found = djinnload.run_sync(scenario, out=tmp_path, on_progress=seen)
     # A core that a generator polls on has no room for who writes its samples.
     assert writers
-    assert all(each == before for each in writers)
+    assert all(each in (before, before - {core}) for each in writers)
     (worker,) = document(cell_of(found.path) / "manifest.json")["workers"]
     assert worker["cores"] == [core]
     assert os.sched_getaffinity(0) == before
